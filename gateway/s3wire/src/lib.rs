@@ -1,1 +1,6 @@
-//! Skeleton.
+//! The S3 protocol as data: signatures, payload framing and checksums, operations, headers, XML, errors.
+//!
+//! What lives here: everything that can be decided about a request or a response from its bytes.
+//! What must not: keys of objects, sealed data, sockets, clocks, a runtime. Invariant: nothing that
+//! the allow-list of [`op`] does not name is ever taken for an operation.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
