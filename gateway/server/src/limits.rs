@@ -1,0 +1,68 @@
+//! Every numeric limit of the request path, with its unit and its reason.
+//!
+//! What lives here: constants. What must not: limits an operator may change (they are in
+//! `config::limits`). Invariant: a loop, buffer or wait on the request path names its bound here or
+//! in the configuration.
+
+use std::time::Duration;
+
+/// Largest request head in bytes. S3 allows 8 KiB of headers; presigned URLs, session tokens and
+/// 2 KiB of metadata fit with room to spare.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most header fields in one request.
+pub const REQUEST_HEADERS_MAX: usize = 200;
+
+/// Largest XML request body in bytes: 10 000 parts with a ticket and checksums each.
+pub const XML_REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Largest XML answer of the store that is rewritten, in bytes: 1 000 keys of 1 024 escaped bytes each.
+pub const XML_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest error body read from the store, in bytes.
+pub const ERROR_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// How much of a refused body is read before the connection is closed, in bytes. Closing with unread
+/// data makes the kernel reset the connection, and the client would lose the answer.
+pub const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a refused body is read before the connection is closed.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a TLS handshake may take.
+pub const TLS_HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// How much of the end of a multipart object is asked for first, in bytes: holds the manifest of
+/// 337 parts (docs/format/, "Trailer").
+pub const TRAILER_GUESS_BYTES: u64 = 16 * 1024;
+
+/// Largest sealed header value in S3 metadata: 2 KiB for the sum of names and values, less the
+/// name `sceauh1`.
+pub const S3_METADATA_BYTES_MAX: usize = 2048;
+
+/// Stored bytes per store part when one client PUT is too large for one store PUT, in bytes.
+pub const SPLIT_PART_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Entries of the layout cache (manifests of multipart objects that were read lately).
+pub const LAYOUT_CACHE_ENTRIES_MAX: usize = 256;
+
+/// Manifest parts held by the whole layout cache; an entry is about 48 bytes.
+pub const LAYOUT_CACHE_PARTS_MAX: usize = 100_000;
+
+/// Opened states of uploads that are kept, each with one data key in memory.
+pub const UPLOAD_CACHE_ENTRIES_MAX: usize = 1024;
+
+/// How long an opened upload state is kept: it must not outlive an epoch key by much.
+pub const UPLOAD_CACHE_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Stash objects of one upload that are looked at.
+pub const STASH_PARTS_MAX: usize = 9_999;
+
+/// How long a request waits for a key provider before it is told to come back.
+pub const KEY_WAIT: Duration = Duration::from_secs(5);
+
+/// What `Retry-After` says when keys or the store are out of reach, in seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// How often a read starts again because the object was replaced between two store requests.
+pub const READ_ATTEMPTS_MAX: u32 = 3;
