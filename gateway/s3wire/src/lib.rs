@@ -4,3 +4,6 @@
 //! What must not: keys of objects, sealed data, sockets, clocks, a runtime. Invariant: nothing that
 //! the allow-list of [`op`] does not name is ever taken for an operation.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod error;
+pub mod xml;

@@ -1,0 +1,95 @@
+//! A writer for the small XML documents of S3.
+//!
+//! What lives here: escaping and element nesting. What must not: knowledge of any operation.
+//! Invariant: whatever text goes in, what comes out is well-formed XML 1.0.
+
+/// The declaration in front of every document.
+const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// The namespace of S3's documents.
+pub const S3_NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// Builds one XML document in memory.
+///
+/// Element names are the caller's constants and are written as they are.
+pub struct XmlWriter {
+    out: Vec<u8>,
+}
+
+impl XmlWriter {
+    /// A document that starts with the XML declaration.
+    #[must_use]
+    pub fn document() -> Self {
+        Self {
+            out: DECLARATION.as_bytes().to_vec(),
+        }
+    }
+
+    /// Opens an element.
+    pub fn open(&mut self, name: &str) {
+        self.raw(&["<", name, ">"]);
+    }
+
+    /// Opens a root element in S3's namespace.
+    pub fn open_root(&mut self, name: &str) {
+        self.raw(&["<", name, " xmlns=\"", S3_NAMESPACE, "\">"]);
+    }
+
+    /// Closes an element.
+    pub fn close(&mut self, name: &str) {
+        self.raw(&["</", name, ">"]);
+    }
+
+    /// Writes one element with text in it.
+    pub fn element(&mut self, name: &str, text: &str) {
+        self.open(name);
+        escape_text(text, &mut self.out);
+        self.close(name);
+    }
+
+    /// Writes one element when there is a value.
+    pub fn optional(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.element(name, text);
+        }
+    }
+
+    /// The document's bytes.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+
+    fn raw(&mut self, pieces: &[&str]) {
+        for piece in pieces {
+            self.out.extend_from_slice(piece.as_bytes());
+        }
+    }
+}
+
+/// Appends `text` escaped for element content.
+///
+/// A carriage return is written as `&#xD;`, because a parser turns a bare one into a line feed.
+/// Characters that XML 1.0 cannot carry at all become U+FFFD.
+pub fn escape_text(text: &str, out: &mut Vec<u8>) {
+    let mut utf8 = [0_u8; 4];
+    for character in text.chars() {
+        match character {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\r' => out.extend_from_slice(b"&#xD;"),
+            other => {
+                let kept = if is_xml_char(other) { other } else { '\u{fffd}' };
+                out.extend_from_slice(kept.encode_utf8(&mut utf8).as_bytes());
+            }
+        }
+    }
+}
+
+/// Whether XML 1.0 can carry this character (production `Char`).
+#[must_use]
+pub fn is_xml_char(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
