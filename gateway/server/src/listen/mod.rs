@@ -1,0 +1,163 @@
+//! Accepts connections and turns them into requests.
+//!
+//! What lives here: the accept loop, TLS, connection limits and the refusal of ambiguous framing.
+//! What must not: signatures, operations. Invariant: a request that leaves this room has exactly one
+//! reading of where its head and body end.
+
+mod framing;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+pub use framing::check_framing;
+pub use tls::{TlsFiles, acceptor};
+
+use crate::limits;
+use crate::respond::ResponseBody;
+
+/// What the listener needs to know of whoever answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. Never fails: errors are answers too.
+    fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        remote: SocketAddr,
+        is_tls: bool,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// Settings of one listener.
+pub struct ListenOptions {
+    /// Connections served at once; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// How long a client may take to send a request head.
+    pub header_read_wait: Duration,
+    /// How long requests under way may take after the stop signal.
+    pub drain_wait: Duration,
+}
+
+/// Serves `listener` until `stop` turns true, then drains. Returns how many connections were cut.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    options: ListenOptions,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+) -> usize {
+    let permits = Arc::new(Semaphore::new(options.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = stopped(&mut stop) => break,
+        };
+        let Ok(permit) = permit else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => break,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most often: wait for some to come back instead of spinning.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = Connection {
+            remote,
+            service: Arc::clone(&service),
+            header_read_wait: options.header_read_wait,
+            stop: stop.clone(),
+        };
+        let tls = tls.clone();
+        connections.spawn(async move {
+            connection.run(stream, tls).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    drain(connections, options.drain_wait).await
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A dropped sender means that nobody can ask for more service: the same as a stop.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn drain(mut connections: JoinSet<()>, wait: Duration) -> usize {
+    let all_done = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(wait, all_done).await.is_ok() {
+        return 0;
+    }
+    let cut = connections.len();
+    connections.shutdown().await;
+    cut
+}
+
+struct Connection<S> {
+    remote: SocketAddr,
+    service: Arc<S>,
+    header_read_wait: Duration,
+    stop: watch::Receiver<bool>,
+}
+
+impl<S: Service> Connection<S> {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Small answers must not wait for an acknowledgement (RFC 896 delays them).
+        let _ = stream.set_nodelay(true);
+        let remote = self.remote;
+        match tls {
+            None => self.serve(stream, false).await,
+            Some(acceptor) => {
+                match tokio::time::timeout(limits::TLS_HANDSHAKE_WAIT, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => self.serve(stream, true).await,
+                    Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake refused"),
+                    Err(_) => tracing::debug!(%remote, "TLS handshake too slow"),
+                }
+            }
+        }
+    }
+
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, is_tls: bool) {
+        let service = self.service;
+        let remote = self.remote;
+        let answer = service_fn(move |request| {
+            let service = Arc::clone(&service);
+            async move { Ok::<_, std::convert::Infallible>(service.call(request, remote, is_tls).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_read_wait)
+            .max_headers(limits::REQUEST_HEADERS_MAX)
+            .keep_alive(true)
+            .half_close(false)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut self.stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%remote, %error, "connection ended early");
+        }
+    }
+}
