@@ -5,5 +5,8 @@
 //! the allow-list of [`op`] does not name is ever taken for an operation.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod amztime;
+pub mod checksum;
 pub mod error;
+pub mod target;
 pub mod xml;
