@@ -1,0 +1,97 @@
+//! The one key derivation of the format (§3).
+//!
+//! What lives here: the PRF. What must not: a second derivation. Invariant: every input starts with
+//! a unique label, the suite, and fields that are fixed in length or length-prefixed, so no two
+//! different derivations share an input.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sceau_keys::{KEY_BYTES, SecretKey};
+use sha2::Sha384;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::header::Suite;
+
+/// Length of one PRF output in bytes.
+pub(crate) const PRF_BYTES: usize = 48;
+
+/// `HMAC-SHA-384(key, pieces…)`.
+pub(crate) fn hmac_sha384(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+    // HMAC takes keys of every length, so this cannot fail; a zero result could never verify.
+    let Ok(mut mac) = Hmac::<Sha384>::new_from_slice(key) else {
+        return Zeroizing::new([0; PRF_BYTES]);
+    };
+    for piece in pieces {
+        mac.update(piece);
+    }
+    let mut output = mac.finalize().into_bytes();
+    let held = Zeroizing::new(output.into());
+    output.as_mut_slice().zeroize();
+    held
+}
+
+/// A field with its length in front: `u32 ‖ bytes`.
+pub(crate) struct Lp<'a> {
+    length: [u8; 4],
+    bytes: &'a [u8],
+}
+
+impl<'a> Lp<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        // Every field of the format is far below 4 GiB; a saturated prefix still cannot collide
+        // with a shorter field, because the bytes themselves follow.
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        Self { length, bytes }
+    }
+
+    pub(crate) fn pieces(&self) -> [&[u8]; 2] {
+        [&self.length, self.bytes]
+    }
+}
+
+/// `PRF(key, label, fields…; 48)`: `HMAC-SHA-384(key, "sof1/" ‖ label ‖ 00 ‖ suite ‖ fields… ‖ 01)`.
+pub(crate) fn prf(key: &[u8], label: &str, fields: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+    let suite = [Suite::FloeAes256Gcm.code()];
+    let mut pieces: Vec<&[u8]> = vec![b"sof1/", label.as_bytes(), &[0], &suite];
+    pieces.extend_from_slice(fields);
+    pieces.push(&[1]);
+    hmac_sha384(key, &pieces)
+}
+
+/// The first `N` bytes of the PRF, for values that are not secret.
+pub(crate) fn prf_bytes<const N: usize>(key: &[u8], label: &str, fields: &[&[u8]]) -> [u8; N] {
+    const { assert!(N <= PRF_BYTES) };
+    let mut out = [0; N];
+    for (to, from) in out.iter_mut().zip(prf(key, label, fields).iter()) {
+        *to = *from;
+    }
+    out
+}
+
+/// The first 32 bytes of the PRF, as a key.
+pub(crate) fn prf_key(key: &[u8], label: &str, fields: &[&[u8]]) -> SecretKey {
+    SecretKey::new(prf_bytes::<KEY_BYTES>(key, label, fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        // The PRF is HKDF-Expand-SHA-384 with one block: an independent implementation agrees.
+        #[test]
+        fn the_prf_is_hkdf_expand(
+            key in proptest::collection::vec(any::<u8>(), 48..100),
+            label in "[a-z-]{1,20}",
+            field in proptest::collection::vec(any::<u8>(), 0..300),
+            length in 1usize..=48,
+        ) {
+            let mut info = format!("sof1/{label}\0\u{1}").into_bytes();
+            info.extend_from_slice(&field);
+            let mut expected = vec![0; length];
+            hkdf::Hkdf::<Sha384>::from_prk(&key).unwrap().expand(&info, &mut expected).unwrap();
+            prop_assert_eq!(&prf(&key, &label, &[&field])[..length], &expected[..]);
+        }
+    }
+}
