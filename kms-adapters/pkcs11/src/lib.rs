@@ -1,1 +1,26 @@
-//! Skeleton.
+//! Key provider: an HSM through PKCS#11, in a helper process.
+//!
+//! What lives here: [`Pkcs11Provider`] for the gateway, [`helper_main`] for the helper process that
+//! loads the vendor's module, and [`probe`] and [`generate_kek`] for enrolment. What must not: the
+//! vendor's module in the gateway's own process. Invariant: a hung or crashed module costs at most one
+//! helper, never the gateway; whoever alters wraps in the store cannot make the helper restart.
+//!
+//! ```text
+//! gateway process                                helper process
+//! Pkcs11Provider -> supervisor =socket pair=> reader -> queue -> workers -> module -> HSM
+//!                              <=============               answers out of order
+//! ```
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+mod config;
+mod enrol;
+mod frame;
+mod helper;
+mod link;
+mod provider;
+mod supervise;
+
+pub use config::{HelperCommand, PinSource, Pkcs11Config, TokenSelection, WORKERS_DEFAULT, WORKERS_MAX};
+pub use enrol::{Enrolment, enrolment_context, generate_kek, probe};
+pub use helper::helper_main;
+pub use provider::Pkcs11Provider;

@@ -1,0 +1,73 @@
+//! Enrolment: what a crypto officer runs once for a key.
+//!
+//! What lives here: [`probe`] and [`generate_kek`], each in a one-shot helper process. What must not:
+//! anything the gateway runs in service. Invariant: nothing here changes an existing key.
+
+use sceau_keys::{BucketId, Krid, TenantId, Wrap, WrapContext, WrapScheme};
+use sceau_kms::{Finding, KeyError};
+
+use crate::config::{Pkcs11Config, misconfigured};
+
+/// What the functional test and the audit of a key found: the body of the enrolment record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The scheme that passed its functional test; pin it.
+    pub scheme: WrapScheme,
+    /// The token's serial number.
+    pub token_serial: String,
+    /// The token's label.
+    pub token_label: String,
+    /// The token's manufacturer and model.
+    pub token_model: String,
+    /// The token's firmware version.
+    pub token_firmware: String,
+    /// `CKA_LABEL` of the key.
+    pub key_label: String,
+    /// `CKA_ID` of the key in hexadecimal.
+    pub key_id: String,
+    /// Our version of the key.
+    pub key_version: u32,
+    /// The token's own check value of the key in hexadecimal, where it has one.
+    pub check_value: Option<String>,
+    /// The key's attributes as the token tells them: name and value.
+    pub attributes: Vec<(String, bool)>,
+    /// What the audit of the attributes found; an error means: do not use this key.
+    pub findings: Vec<Finding>,
+    /// Names of the return codes by which this token refuses altered input.
+    pub tamper_codes: Vec<String>,
+    /// A wrap of a random key in [`enrolment_context`]: another token holds the same key if, and only
+    /// if, it unwraps this.
+    pub canary: Wrap,
+    /// SHA-256 of the module in hexadecimal.
+    pub module_sha256: String,
+}
+
+/// The context of an enrolment's canary: all zero, which no key record ever has.
+pub fn enrolment_context() -> WrapContext {
+    WrapContext {
+        krid: Krid([0; 16]),
+        tenant: TenantId([0; 16]),
+        bucket: BucketId([0; 16]),
+        epoch: 0,
+    }
+}
+
+/// Tests the configured key for its scheme and audits it, in a one-shot helper process.
+///
+/// # Errors
+/// As for `Pkcs11Provider::spawn`.
+pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
+    config.check()?;
+    Err(misconfigured("not there yet"))
+}
+
+/// Generates an AES-256 key-encryption key in the token, under the configured label and id (a random
+/// id where none is given); answers its `CKA_ID` in hexadecimal. A crypto officer's act, in a one-shot
+/// helper process, never part of the gateway's service.
+///
+/// # Errors
+/// [`KeyError::Misconfigured`] when a key of that label exists or the token refuses.
+pub async fn generate_kek(config: &Pkcs11Config) -> Result<String, KeyError> {
+    config.check()?;
+    Err(misconfigured("not there yet"))
+}
