@@ -16,4 +16,6 @@
 //! - every request ends in exactly one access record, cancelled ones included.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod config;
 pub mod limits;
+pub mod telemetry;

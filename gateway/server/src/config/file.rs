@@ -1,0 +1,150 @@
+//! The configuration file as it is written.
+//!
+//! What lives here: one struct per TOML table, unknown keys refused, typed units. What must not:
+//! defaults and rules between keys (`resolve.rs`). Invariant: every field here appears in
+//! deploy/sceau.toml.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::units::{DurationText, SizeText};
+use super::{EndpointStyle, LogFormat};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileConfig {
+    /// Read and checked before this struct is filled; accepted here so that it is a known key.
+    #[serde(rename = "version")]
+    pub(super) _version: i64,
+    #[serde(default)]
+    pub(super) listen: FileListen,
+    pub(super) store: FileStore,
+    pub(super) keys: FileKeys,
+    pub(super) access: FileAccess,
+    #[serde(default)]
+    pub(super) log: FileLog,
+    #[serde(default)]
+    pub(super) limits: FileLimits,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileListen {
+    pub(super) data: Option<SocketAddr>,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin_allow_remote: Option<bool>,
+    #[serde(default)]
+    pub(super) domains: Vec<String>,
+    pub(super) tls: Option<FileTls>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTls {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileStore {
+    pub(super) endpoint: String,
+    pub(super) region: Option<String>,
+    pub(super) style: Option<EndpointStyle>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) control_bucket: String,
+    pub(super) credentials: FileCredentials,
+    pub(super) conditional_writes: Option<bool>,
+    pub(super) connect_timeout: Option<DurationText>,
+    pub(super) response_timeout: Option<DurationText>,
+    pub(super) idle_timeout: Option<DurationText>,
+    pub(super) pool_idle_timeout: Option<DurationText>,
+    pub(super) connections: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileCredentials {
+    pub(super) source: FileCredentialsSource,
+    pub(super) access_key: Option<String>,
+    pub(super) secret_file: Option<PathBuf>,
+    pub(super) profile: Option<String>,
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FileCredentialsSource {
+    Environment,
+    Profile,
+    Static,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileKeys {
+    pub(super) provider: FileProvider,
+    pub(super) keyring: PathBuf,
+    pub(super) cache_ttl: Option<DurationText>,
+    pub(super) cache_entries: Option<u32>,
+    pub(super) refresh: Option<DurationText>,
+    pub(super) pkcs11: Option<FilePkcs11>,
+    pub(super) insecure_local: Option<FileInsecureLocal>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FileProvider {
+    InsecureLocal,
+    Pkcs11,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FilePkcs11 {
+    pub(super) module: PathBuf,
+    pub(super) token_serial: Option<String>,
+    pub(super) token_label: Option<String>,
+    pub(super) key_label: String,
+    pub(super) key_id: Option<String>,
+    pub(super) key_version: Option<u32>,
+    pub(super) pin_file: PathBuf,
+    pub(super) workers: Option<u16>,
+    #[serde(default)]
+    pub(super) pass_environment: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileInsecureLocal {
+    pub(super) key_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileAccess {
+    pub(super) credentials: PathBuf,
+    pub(super) policy: PathBuf,
+    pub(super) reload: Option<DurationText>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileLog {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileLimits {
+    pub(super) connections: Option<u32>,
+    pub(super) in_flight: Option<u32>,
+    pub(super) header_read_timeout: Option<DurationText>,
+    pub(super) body_idle_timeout: Option<DurationText>,
+    pub(super) keep_alive_timeout: Option<DurationText>,
+    pub(super) drain_timeout: Option<DurationText>,
+    pub(super) header_size: Option<SizeText>,
+}

@@ -1,0 +1,241 @@
+//! Configuration: one TOML file, checked once, turned into types that cannot be invalid.
+//!
+//! What lives here: the final types, with every default and its reason. What must not: anything
+//! that opens sockets or key providers. Invariant: a [`Config`] in hand has passed every rule, its
+//! paths are absolute or relative to the working directory as the file's folder requires, and it
+//! holds no secret: secrets are read from their files when they are needed. Entry: [`Config::load`].
+
+mod env;
+mod error;
+mod file;
+mod resolve;
+mod secret_file;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use env::is_colour_unwanted;
+pub use error::{ConfigError, Problem};
+pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
+
+/// Everything the file says, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients and operators connect.
+    pub listen: ListenConfig,
+    /// The object store behind the gateway.
+    pub store: StoreSection,
+    /// The key provider and the keyring.
+    pub keys: KeysConfig,
+    /// Who may connect and do what.
+    pub access: AccessConfig,
+    /// Log output.
+    pub log: LogConfig,
+    /// Bounds on what clients may use.
+    pub limits: LimitsConfig,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// S3 listener. Default `127.0.0.1:9000`: nothing is reachable from outside until asked for.
+    pub data: SocketAddr,
+    /// Health and metrics listener. Default `127.0.0.1:9001`; loopback unless `admin_allow_remote`.
+    pub admin: SocketAddr,
+    /// Domains under which `bucket.domain` addresses a bucket, lower case, without port.
+    pub domains: Vec<String>,
+    /// Certificate and key of the S3 listener; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+}
+
+/// `[listen.tls]`: PEM files, not opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key; must be readable to its owner only.
+    pub key: PathBuf,
+}
+
+/// How a bucket is named in requests to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointStyle {
+    /// `https://endpoint/bucket/key`. The default: self-hosted stores answer it without DNS set-up.
+    Path,
+    /// `https://bucket.endpoint/key`, which AWS prefers.
+    VirtualHost,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSection {
+    /// `http://host[:port]` or `https://host[:port]`.
+    pub endpoint: http::Uri,
+    /// Signing region. Default `us-east-1`, which stores without regions accept.
+    pub region: String,
+    /// Addressing style.
+    pub style: EndpointStyle,
+    /// PEM file of extra trust anchors for the store's certificate; replaces the system's store.
+    pub ca_file: Option<PathBuf>,
+    /// Bucket that holds the keyring and multipart state; clients cannot see it.
+    pub control_bucket: String,
+    /// Where the store credentials come from.
+    pub credentials: CredentialsSource,
+    /// Whether the store honours `If-Match` and `If-None-Match` on writes. Default true; without it
+    /// two gateways may not change the keyring at the same time.
+    pub conditional_writes: bool,
+    /// TCP and TLS set-up. Default 5 s: a store that takes longer is treated as down.
+    pub connect_timeout: Duration,
+    /// From the last request byte to the response head. Default 60 s: completing a large multipart
+    /// upload takes stores tens of seconds.
+    pub response_timeout: Duration,
+    /// Longest silence within a body. Default 60 s.
+    pub idle_timeout: Duration,
+    /// How long an unused connection is kept. Default 15 s: below the 20 s after which common
+    /// stores and balancers close them.
+    pub pool_idle_timeout: Duration,
+    /// Most connections to the store at once. Default 512, the default of `limits.in_flight`.
+    pub connections: u32,
+}
+
+/// Where the store credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialsSource {
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    Environment,
+    /// A shared credentials file.
+    Profile {
+        /// The file; `None` for the usual place.
+        file: Option<PathBuf>,
+        /// Section in it. Default `default`.
+        profile: String,
+    },
+    /// An access key in the configuration with its secret in a file.
+    Static {
+        /// Public part.
+        access_key: String,
+        /// File that holds the secret as one line.
+        secret_file: PathBuf,
+    },
+}
+
+/// `[keys]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// Who wraps and unwraps.
+    pub provider: ProviderConfig,
+    /// Local copy of the keyring; also the pinned minimum of its generation.
+    pub keyring: PathBuf,
+    /// How long an unwrapped epoch key is kept. Default 5 min: the longest time for which a key
+    /// disabled in the HSM still works here.
+    pub cache_ttl: Duration,
+    /// Most unwrapped epoch keys kept. Default 1024, one memory page each.
+    pub cache_entries: usize,
+    /// How often the keyring in the control bucket is looked at. Default 10 s.
+    pub refresh: Duration,
+}
+
+/// The key provider chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderConfig {
+    /// Software keys in a file: development only.
+    InsecureLocal {
+        /// File that holds the key; made when absent.
+        key_file: PathBuf,
+    },
+    /// An HSM through PKCS#11.
+    Pkcs11(Pkcs11Config),
+}
+
+impl ProviderConfig {
+    /// The name used in the file, in metrics and in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InsecureLocal { .. } => "insecure-local",
+            Self::Pkcs11(_) => "pkcs11",
+        }
+    }
+}
+
+/// `[keys.pkcs11]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11Config {
+    /// Absolute path of the vendor's module.
+    pub module: PathBuf,
+    /// Serial number of the token. One of serial and label is required.
+    pub token_serial: Option<String>,
+    /// Label of the token.
+    pub token_label: Option<String>,
+    /// `CKA_LABEL` of the key-encryption key.
+    pub key_label: String,
+    /// `CKA_ID` of the key-encryption key, where the label is not unique.
+    pub key_id: Option<Vec<u8>>,
+    /// Version number recorded in wraps. Default 1.
+    pub key_version: u32,
+    /// File that holds the user PIN; read by the helper process only.
+    pub pin_file: PathBuf,
+    /// Sessions used at once. Default 8: about what a network HSM answers in parallel per client.
+    pub workers: u16,
+    /// Environment variables the helper process inherits (vendor configuration paths); all others
+    /// are withheld.
+    pub pass_environment: Vec<String>,
+}
+
+/// `[access]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// Credentials file: access keys, secrets, principals.
+    pub credentials: PathBuf,
+    /// Policy file.
+    pub policy: PathBuf,
+    /// How often both are looked at for changes. Default 2 s.
+    pub reload: Duration,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Default text.
+    pub format: LogFormat,
+    /// A level, or a filter such as `info,sceau_server::upstream=debug`. Default `info`.
+    pub level: String,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Most client connections at once. Default 1024; each needs a file descriptor.
+    pub connections: usize,
+    /// Most requests worked on at once; more wait. Default 512: with two segments of 64 KiB each in
+    /// memory per direction they stay well below 200 MiB.
+    pub in_flight: usize,
+    /// From connection (or last response) to a complete request head. Default 20 s.
+    pub header_read_timeout: Duration,
+    /// Longest silence of a client within a body. Default 60 s.
+    pub body_idle_timeout: Duration,
+    /// How long an unused client connection is kept. Default 75 s: longer than the 60 s of common
+    /// balancers, so that they close first.
+    pub keep_alive_timeout: Duration,
+    /// How long requests may go on after a stop was asked for. Default 5 min: uploads are long.
+    pub drain_timeout: Duration,
+    /// Largest request head in bytes. Default 32 KiB.
+    pub header_bytes: usize,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,414 @@
+//! From the file to the final types.
+//!
+//! What lives here: reading, the version check, defaults, rules between keys. What must not:
+//! opening anything but the configuration file. Invariant: all broken rules are reported together.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::file::{
+    FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FilePkcs11,
+    FileProvider, FileStore,
+};
+use super::units::DurationText;
+use super::{
+    AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, KeysConfig, LimitsConfig,
+    ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection, TlsFiles,
+};
+
+/// Largest configuration file in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The only file version this program reads.
+const VERSION: i64 = 1;
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], whose text shows line, column and a caret where they are known.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        let limit = CONFIG_BYTES_MAX.saturating_add(1);
+        let length = file.take(limit).read_to_string(&mut text).map_err(unreadable)?;
+        if u64::try_from(length).is_ok_and(|length| length > CONFIG_BYTES_MAX) {
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text` as the content of the file at `path`, against whose folder relative paths in
+    /// it are resolved.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let syntax = |error: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            report: with_suggestion(&error),
+        };
+        // The version decides how the rest is read, so it is looked at first.
+        let table: toml::Table = toml::from_str(text).map_err(syntax)?;
+        match table.get("version") {
+            Some(toml::Value::Integer(VERSION)) => {}
+            found => {
+                let found = found.map(ToString::to_string);
+                return Err(ConfigError::Version {
+                    path: path.to_owned(),
+                    found,
+                });
+            }
+        }
+        let file: FileConfig = toml::from_str(text).map_err(syntax)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut resolver = Resolver {
+            folder,
+            problems: Vec::new(),
+        };
+        match resolver.config(file) {
+            Some(config) if resolver.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Invalid {
+                path: path.to_owned(),
+                problems: resolver.problems,
+            }),
+        }
+    }
+}
+
+struct Resolver<'a> {
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    fn problem(&mut self, key: &'static str, message: impl Into<String>) {
+        self.problems.push(Problem {
+            key,
+            message: message.into(),
+        });
+    }
+
+    fn path(&self, path: PathBuf) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// `None` always comes with at least one problem.
+    fn config(&mut self, file: FileConfig) -> Option<Config> {
+        let listen = self.listen(file.listen);
+        let store = self.store(file.store);
+        let keys = self.keys(file.keys);
+        let limits = self.limits(&file.limits);
+        let access = AccessConfig {
+            credentials: self.path(file.access.credentials),
+            policy: self.path(file.access.policy),
+            reload: self.duration("access.reload", file.access.reload, Duration::from_secs(2)),
+        };
+        let log = LogConfig {
+            format: file.log.format.unwrap_or(LogFormat::Text),
+            level: file.log.level.unwrap_or_else(|| "info".to_owned()),
+        };
+        if crate::telemetry::check_filter(&log.level).is_err() {
+            self.problem(
+                "log.level",
+                "write error, warn, info, debug or trace, or a list such as \"info,sceau_server=debug\"",
+            );
+        }
+        Some(Config {
+            listen,
+            store: store?,
+            keys: keys?,
+            access,
+            log,
+            limits,
+        })
+    }
+
+    fn listen(&mut self, file: FileListen) -> ListenConfig {
+        let loopback = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let data = file.data.unwrap_or(loopback(9000));
+        let admin = file.admin.unwrap_or(loopback(9001));
+        if !admin.ip().is_loopback() && file.admin_allow_remote != Some(true) {
+            self.problem(
+                "listen.admin",
+                format!("{admin} is not a loopback address; the admin listener has no authentication. Use 127.0.0.1, or set admin_allow_remote = true behind a network policy"),
+            );
+        }
+        if admin == data && admin.port() != 0 {
+            self.problem("listen.admin", "is the same address as listen.data");
+        }
+        let domains: Vec<_> = file
+            .domains
+            .iter()
+            .map(|domain| domain.to_ascii_lowercase())
+            .collect();
+        if let Some(wrong) = domains.iter().find(|domain| !is_host_name(domain)) {
+            self.problem(
+                "listen.domains",
+                format!("\"{wrong}\" is not a plain host name (no scheme, port or wildcard)"),
+            );
+        }
+        let tls = file.tls.map(|tls| TlsFiles {
+            cert: self.path(tls.cert),
+            key: self.path(tls.key),
+        });
+        ListenConfig {
+            data,
+            admin,
+            domains,
+            tls,
+        }
+    }
+
+    fn store(&mut self, file: FileStore) -> Option<StoreSection> {
+        let endpoint = endpoint(&file.endpoint);
+        if endpoint.is_none() {
+            self.problem(
+                "store.endpoint",
+                "write http://host[:port] or https://host[:port], without path or user",
+            );
+        }
+        if !is_bucket_name(&file.control_bucket) {
+            self.problem(
+                "store.control_bucket",
+                "is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens",
+            );
+        }
+        let credentials = self.credentials(file.credentials);
+        let seconds = Duration::from_secs;
+        Some(StoreSection {
+            region: file.region.unwrap_or_else(|| "us-east-1".to_owned()),
+            style: file.style.unwrap_or(EndpointStyle::Path),
+            ca_file: file.ca_file.map(|path| self.path(path)),
+            control_bucket: file.control_bucket,
+            conditional_writes: file.conditional_writes.unwrap_or(true),
+            connect_timeout: self.duration("store.connect_timeout", file.connect_timeout, seconds(5)),
+            response_timeout: self.duration("store.response_timeout", file.response_timeout, seconds(60)),
+            idle_timeout: self.duration("store.idle_timeout", file.idle_timeout, seconds(60)),
+            pool_idle_timeout: self.duration("store.pool_idle_timeout", file.pool_idle_timeout, seconds(15)),
+            connections: self.count("store.connections", file.connections, 512),
+            endpoint: endpoint?,
+            credentials: credentials?,
+        })
+    }
+
+    fn credentials(&mut self, file: FileCredentials) -> Option<CredentialsSource> {
+        const KEY: &str = "store.credentials";
+        let is_static = file.source == FileCredentialsSource::Static;
+        if !is_static && (file.access_key.is_some() || file.secret_file.is_some()) {
+            self.problem(KEY, "access_key and secret_file belong to source = \"static\"");
+        }
+        if file.source != FileCredentialsSource::Profile && (file.profile.is_some() || file.file.is_some()) {
+            self.problem(KEY, "profile and file belong to source = \"profile\"");
+        }
+        match (file.source, file.access_key, file.secret_file) {
+            (FileCredentialsSource::Environment, _, _) => Some(CredentialsSource::Environment),
+            (FileCredentialsSource::Profile, _, _) => Some(CredentialsSource::Profile {
+                file: file.file.map(|path| self.path(path)),
+                profile: file.profile.unwrap_or_else(|| "default".to_owned()),
+            }),
+            (FileCredentialsSource::Static, Some(access_key), Some(secret_file)) => {
+                Some(CredentialsSource::Static {
+                    access_key,
+                    secret_file: self.path(secret_file),
+                })
+            }
+            (FileCredentialsSource::Static, _, _) => {
+                self.problem(KEY, "source = \"static\" needs access_key and secret_file");
+                None
+            }
+        }
+    }
+
+    fn keys(&mut self, file: FileKeys) -> Option<KeysConfig> {
+        let provider = match (file.provider, file.pkcs11, file.insecure_local) {
+            (FileProvider::Pkcs11, Some(pkcs11), None) => self.pkcs11(pkcs11).map(ProviderConfig::Pkcs11),
+            (FileProvider::InsecureLocal, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
+                key_file: self.path(local.key_file),
+            }),
+            (FileProvider::InsecureLocal, Some(_), _) => {
+                self.problem("keys.provider", "insecure-local refuses to be used with a production key provider: remove [keys.pkcs11], or set provider = \"pkcs11\"");
+                None
+            }
+            (FileProvider::Pkcs11, _, Some(_)) => {
+                self.problem("keys.provider", "a production key provider refuses to be used with insecure-local: remove [keys.insecure_local]");
+                None
+            }
+            (FileProvider::Pkcs11, None, None) => {
+                self.problem("keys.provider", "pkcs11 needs the table [keys.pkcs11]");
+                None
+            }
+            (FileProvider::InsecureLocal, None, None) => {
+                self.problem(
+                    "keys.provider",
+                    "insecure-local needs the table [keys.insecure_local]",
+                );
+                None
+            }
+        };
+        Some(KeysConfig {
+            keyring: self.path(file.keyring),
+            cache_ttl: self.duration("keys.cache_ttl", file.cache_ttl, Duration::from_secs(300)),
+            cache_entries: to_usize(self.count("keys.cache_entries", file.cache_entries, 1024)),
+            refresh: self.duration("keys.refresh", file.refresh, Duration::from_secs(10)),
+            provider: provider?,
+        })
+    }
+
+    fn pkcs11(&mut self, file: FilePkcs11) -> Option<Pkcs11Config> {
+        if file.token_serial.is_none() && file.token_label.is_none() {
+            self.problem(
+                "keys.pkcs11",
+                "name the token by token_serial, token_label or both",
+            );
+        }
+        if !file.module.is_absolute() {
+            // A search path would let whoever controls it load code next to the PIN.
+            self.problem("keys.pkcs11.module", "must be an absolute path");
+        }
+        let key_id = file
+            .key_id
+            .map(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()));
+        if matches!(key_id, Some(Err(_))) {
+            self.problem("keys.pkcs11.key_id", "is not hexadecimal");
+        }
+        if file.key_version == Some(0) {
+            self.problem("keys.pkcs11.key_version", "versions count from 1");
+        }
+        if !matches!(file.workers, None | Some(1..=256)) {
+            self.problem("keys.pkcs11.workers", "must be between 1 and 256");
+        }
+        Some(Pkcs11Config {
+            module: file.module,
+            token_serial: file.token_serial,
+            token_label: file.token_label,
+            key_label: file.key_label,
+            key_id: key_id.and_then(Result::ok),
+            key_version: file.key_version.unwrap_or(1),
+            pin_file: self.path(file.pin_file),
+            workers: file.workers.unwrap_or(8),
+            pass_environment: file.pass_environment,
+        })
+    }
+
+    fn limits(&mut self, file: &FileLimits) -> LimitsConfig {
+        let seconds = Duration::from_secs;
+        let header_bytes = file.header_size.map_or(32 << 10, |size| size.0);
+        if !(8 << 10..=256 << 10).contains(&header_bytes) {
+            self.problem("limits.header_size", "must be between 8 KiB and 256 KiB");
+        }
+        LimitsConfig {
+            connections: to_usize(self.count("limits.connections", file.connections, 1024)),
+            in_flight: to_usize(self.count("limits.in_flight", file.in_flight, 512)),
+            header_read_timeout: self.duration(
+                "limits.header_read_timeout",
+                file.header_read_timeout,
+                seconds(20),
+            ),
+            body_idle_timeout: self.duration("limits.body_idle_timeout", file.body_idle_timeout, seconds(60)),
+            keep_alive_timeout: self.duration(
+                "limits.keep_alive_timeout",
+                file.keep_alive_timeout,
+                seconds(75),
+            ),
+            drain_timeout: self.duration("limits.drain_timeout", file.drain_timeout, seconds(300)),
+            header_bytes: usize::try_from(header_bytes).unwrap_or(32 << 10),
+        }
+    }
+
+    /// Zero would mean "at once" to some timers and "never" to others, so it is refused everywhere.
+    fn duration(&mut self, key: &'static str, value: Option<DurationText>, default: Duration) -> Duration {
+        let duration = value.map_or(default, |value| value.0);
+        if duration.is_zero() {
+            self.problem(key, "must be longer than zero");
+        }
+        duration
+    }
+
+    fn count(&mut self, key: &'static str, value: Option<u32>, default: u32) -> u32 {
+        /// More file descriptors than any process is given.
+        const COUNT_MAX: u32 = 1 << 20;
+        let count = value.unwrap_or(default);
+        if !(1..=COUNT_MAX).contains(&count) {
+            self.problem(key, format!("must be between 1 and {COUNT_MAX}"));
+        }
+        count
+    }
+}
+
+fn to_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn endpoint(text: &str) -> Option<http::Uri> {
+    let uri: http::Uri = text.parse().ok()?;
+    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let has_user = uri.authority()?.as_str().contains('@');
+    let has_path = !matches!(uri.path(), "" | "/") || uri.query().is_some();
+    (has_scheme && !has_user && !has_path).then_some(uri)
+}
+
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn is_bucket_name(name: &str) -> bool {
+    (3..=63).contains(&name.len()) && is_host_name(name)
+}
+
+/// Adds "did you mean" to an unknown-key or unknown-value report when one expected name is near.
+fn with_suggestion(error: &toml::de::Error) -> String {
+    let report = error.to_string();
+    let report = report.trim_end();
+    let mut names = error.message().split('`').skip(1).step_by(2);
+    let Some(found) = names.next().filter(|_| error.message().starts_with("unknown ")) else {
+        return report.to_owned();
+    };
+    match names.map(|name| (edit_distance(found, name), name)).min() {
+        Some((distance, name)) if distance <= 3 && distance < name.len() => {
+            format!("{report}\nhelp: did you mean `{name}`?")
+        }
+        _ => report.to_owned(),
+    }
+}
+
+/// Levenshtein distance; names here are short, so the quadratic cost is nothing.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i.saturating_add(1);
+        for (cell, to) in row
+            .iter_mut()
+            .zip(std::iter::once(None).chain(b.bytes().map(Some)))
+        {
+            let Some(to) = to else {
+                *cell = left;
+                continue;
+            };
+            let substitution = diagonal.saturating_add(usize::from(from != to));
+            diagonal = *cell;
+            left = substitution
+                .min(left.saturating_add(1))
+                .min(cell.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}

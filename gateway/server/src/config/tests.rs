@@ -1,0 +1,208 @@
+//! Guards: a wrong configuration is refused with its place and a way out, and the sample is right.
+//! How: small files as text; the shipped sample as it is and with every default switched on.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/sceau.toml");
+
+const SMALL: &str = r#"version = 1
+[store]
+endpoint = "http://127.0.0.1:8333"
+control_bucket = "control"
+credentials = { source = "environment" }
+[keys]
+provider = "insecure-local"
+keyring = "state/keyring"
+insecure_local = { key_file = "dev-key" }
+[access]
+credentials = "credentials.toml"
+policy = "/etc/sceau/policy.toml"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/conf/sceau.toml"))
+}
+
+fn refusal(text: &str) -> (String, &'static str) {
+    let error = parse(text).unwrap_err();
+    (error.to_string(), error.id())
+}
+
+#[test]
+fn the_smallest_file_gets_every_default_and_absolute_paths() {
+    let config = parse(SMALL).unwrap();
+    assert_eq!(config.listen.data.to_string(), "127.0.0.1:9000");
+    assert_eq!(config.keys.cache_ttl, Duration::from_secs(300));
+    assert_eq!(config.keys.keyring, PathBuf::from("/conf/state/keyring"));
+    assert_eq!(config.access.policy, PathBuf::from("/etc/sceau/policy.toml"));
+    assert_eq!(config.keys.provider.name(), "insecure-local");
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_line_column_caret_and_the_nearest_name() {
+    let text = SMALL.replace("control_bucket", "contol_bucket");
+    let (message, id) = refusal(&text);
+    assert_eq!(id, "E-CONF-002");
+    assert!(message.contains("line 4, column 1"), "{message}");
+    assert!(message.contains("4 | contol_bucket = \"control\""), "{message}");
+    assert!(message.contains("^^^^^^^^^^^^^"), "{message}");
+    assert!(message.contains("did you mean `control_bucket`?"), "{message}");
+}
+
+#[test]
+fn a_value_without_unit_is_shown_in_its_place() {
+    let text = SMALL.replace("[access]", "cache_ttl = \"5 minutes\"\n[access]");
+    let (message, _) = refusal(&text);
+    assert!(message.contains("line 10, column 13"), "{message}");
+    assert!(message.contains("such as \"250ms\""), "{message}");
+    let (message, _) = refusal(&SMALL.replace("[access]", "cache_ttl = 300\n[access]"));
+    assert!(message.contains("a duration in quotes"), "{message}");
+}
+
+#[test]
+fn the_version_is_required_and_must_be_known() {
+    assert_eq!(refusal(&SMALL.replace("version = 1\n", "")).1, "E-CONF-003");
+    let (message, id) = refusal(&SMALL.replace("version = 1\n", "version = 2\nnew_key = true\n"));
+    assert_eq!(id, "E-CONF-003");
+    assert!(message.contains("version 2"), "{message}");
+}
+
+#[test]
+fn all_broken_rules_are_reported_together() {
+    let text = SMALL
+        .replace("\"control\"", "\"Control_\"")
+        .replace("http://127.0.0.1:8333", "ftp://store")
+        .replace(
+            "[store]",
+            "[listen]\nadmin = \"0.0.0.0:9001\"\n[log]\nlevel = \"loud\"\n[store]",
+        );
+    let error = parse(&text).unwrap_err();
+    let ConfigError::Invalid { problems, .. } = error else {
+        panic!("{error}")
+    };
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
+    assert_eq!(
+        keys,
+        [
+            "listen.admin",
+            "store.endpoint",
+            "store.control_bucket",
+            "log.level"
+        ]
+    );
+}
+
+#[test]
+fn the_admin_listener_leaves_loopback_only_on_request() {
+    let remote = SMALL.replace(
+        "[store]",
+        "[listen]\nadmin = \"0.0.0.0:9001\"\nadmin_allow_remote = true\n[store]",
+    );
+    assert!(parse(&remote).is_ok());
+}
+
+#[test]
+fn software_keys_and_an_hsm_refuse_each_other() {
+    let pkcs11 = "[keys.pkcs11]\nmodule = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"pin\"\n[access]";
+    let both = SMALL.replace("[access]", pkcs11);
+    assert!(
+        refusal(&both)
+            .0
+            .contains("refuses to be used with a production key provider")
+    );
+    let other_way = both.replace("\"insecure-local\"", "\"pkcs11\"");
+    assert!(
+        refusal(&other_way)
+            .0
+            .contains("refuses to be used with insecure-local")
+    );
+    let alone = other_way.replace("insecure_local = { key_file = \"dev-key\" }\n", "");
+    assert_eq!(parse(&alone).unwrap().keys.provider.name(), "pkcs11");
+    assert!(
+        refusal(&alone.replace("/lib/m.so", "m.so"))
+            .0
+            .contains("absolute")
+    );
+    assert!(
+        refusal(&alone.replace("token_label = \"t\"\n", ""))
+            .0
+            .contains("token_serial")
+    );
+}
+
+#[test]
+fn credentials_of_another_source_are_refused() {
+    let mixed = SMALL.replace(
+        "source = \"environment\"",
+        "source = \"environment\", access_key = \"AK\"",
+    );
+    assert!(refusal(&mixed).0.contains("belong to source = \"static\""));
+    let half = SMALL.replace(
+        "source = \"environment\"",
+        "source = \"static\", access_key = \"AK\"",
+    );
+    assert!(refusal(&half).0.contains("needs access_key and secret_file"));
+}
+
+#[test]
+fn the_sample_is_right_and_its_defaults_are_the_defaults() {
+    let sample = std::fs::read_to_string(SAMPLE).unwrap();
+    let parsed = Config::parse(&sample, Path::new(SAMPLE)).unwrap_or_else(|error| panic!("{error}"));
+    // Switch on what is shown as a default (not the tables and values that are mere examples).
+    let examples = [
+        "domains",
+        "ca_file",
+        "token_serial",
+        "key_id",
+        "pass_environment",
+        "cert",
+        "key =",
+        "key_file",
+        "[",
+    ];
+    let switched: Vec<_> = sample
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') && !examples.iter().any(|e| rest.starts_with(e)) => rest,
+            _ => line,
+        })
+        .collect();
+    let explicit = Config::parse(&switched.join("\n"), Path::new(SAMPLE)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(explicit, parsed);
+    // And everything at once still parses, so that no example is out of date.
+    let all: Vec<_> = sample
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect();
+    let error = Config::parse(&all.join("\n"), Path::new(SAMPLE)).unwrap_err();
+    let ConfigError::Invalid { problems, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(problems.len(), 1, "{error}");
+    assert!(problems[0].message.contains("refuses to be used with"), "{error}");
+}
+
+#[test]
+fn a_secret_file_that_others_can_read_is_refused_with_its_mode() {
+    let path = std::env::temp_dir().join(format!("sceau-config-secret-{}", std::process::id()));
+    std::fs::write(&path, "s3cret\n").unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o640);
+    let error = read_secret(&path).err().unwrap();
+    assert_eq!(error.id(), "E-CONF-005");
+    assert!(error.to_string().contains("mode 0640"), "{error}");
+    set_mode(0o600);
+    assert_eq!(read_secret(&path).ok().unwrap().expose(), "s3cret");
+    std::fs::write(&path, "two\nlines\n").unwrap();
+    let error = read_secret(&path).err().unwrap();
+    assert!(!error.to_string().contains("two"), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(read_secret(&path).err().unwrap().id(), "E-CONF-006");
+}

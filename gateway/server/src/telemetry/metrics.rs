@@ -1,0 +1,498 @@
+//! Metric handles.
+//!
+//! What lives here: every metric, with its name, help and labels, behind one method each. What must
+//! not: a reference to the metrics library outside this file, so that it can be replaced here.
+//! Invariant: every metric exists from the start, so that an alert can tell "zero" from "absent".
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+/// The same buckets for every latency, in seconds, so that histograms can be compared.
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+];
+
+/// A part of a request's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Signature verification and authorization.
+    Auth,
+    /// From the first to the last body byte.
+    Body,
+    /// Deciding what to do.
+    Plan,
+    /// Writing the response head.
+    Respond,
+    /// Waiting for an epoch key.
+    Unwrap,
+    /// From the request to the store to its response head.
+    UpstreamTtfb,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [
+        Self::Auth,
+        Self::Body,
+        Self::Plan,
+        Self::Respond,
+        Self::Unwrap,
+        Self::UpstreamTtfb,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Body => "body",
+            Self::Plan => "plan",
+            Self::Respond => "respond",
+            Self::Unwrap => "unwrap",
+            Self::UpstreamTtfb => "upstream_ttfb",
+        }
+    }
+}
+
+/// Where bytes went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Body bytes received from clients.
+    ClientIn,
+    /// Body bytes sent to clients.
+    ClientOut,
+    /// Body bytes received from the store.
+    StoreIn,
+    /// Body bytes sent to the store.
+    StoreOut,
+}
+
+impl Direction {
+    const ALL: [Self; 4] = [Self::ClientIn, Self::ClientOut, Self::StoreIn, Self::StoreOut];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::ClientIn => "client_in",
+            Self::ClientOut => "client_out",
+            Self::StoreIn => "store_in",
+            Self::StoreOut => "store_out",
+        }
+    }
+}
+
+/// How a key was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// It had been held for its whole time limit and was unwrapped again.
+    Expired,
+    /// It was held.
+    Hit,
+    /// Another request was unwrapping it already.
+    Joined,
+    /// It was not held.
+    Miss,
+}
+
+impl CacheOutcome {
+    const ALL: [Self; 4] = [Self::Expired, Self::Hit, Self::Joined, Self::Miss];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Hit => "hit",
+            Self::Joined => "joined",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+/// What was loaded again while running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadSource {
+    /// The credentials file or the policy file.
+    Access,
+    /// The keyring.
+    Keyring,
+}
+
+impl ReloadSource {
+    const ALL: [Self; 2] = [Self::Access, Self::Keyring];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Keyring => "keyring",
+        }
+    }
+}
+
+/// Counts one request as being worked on until dropped.
+#[must_use = "the request counts as in flight while this is held"]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// All metrics of the process. Cloning is cheap and shares the counts.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    phase_seconds: HistogramVec,
+    in_flight: IntGauge,
+    bytes: IntCounterVec,
+    auth_failures: IntCounterVec,
+    policy_denials: IntCounterVec,
+    integrity_failures: IntCounterVec,
+    kms_requests: IntCounterVec,
+    kms_seconds: HistogramVec,
+    key_cache: IntCounterVec,
+    key_cache_entries: IntGauge,
+    upstream_requests: IntCounterVec,
+    upstream_seconds: Histogram,
+    upstream_retries: IntCounter,
+    keyring_generation: IntGauge,
+    reloads: IntCounterVec,
+    reload_success: prometheus::IntGaugeVec,
+    helper_restarts: IntGauge,
+    access_log_records: IntCounter,
+    dev_mode: IntGauge,
+}
+
+impl Metrics {
+    /// Creates and registers every metric.
+    ///
+    /// # Errors
+    /// Only if two metrics had the same name, which a test excludes.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let metrics = Self {
+            requests: make.counters(
+                "sceau_requests_total",
+                "Requests finished, by operation and status class (2xx to 5xx, or cancelled).",
+                &["operation", "status_class"],
+            )?,
+            request_seconds: make.histograms(
+                "sceau_request_duration_seconds",
+                "Time from request head to the last response byte.",
+                &["operation"],
+            )?,
+            phase_seconds: make.histograms(
+                "sceau_request_phase_duration_seconds",
+                "Time requests spent in each phase.",
+                &["phase"],
+            )?,
+            in_flight: make.gauge("sceau_requests_in_flight", "Requests being worked on.")?,
+            bytes: make.counters(
+                "sceau_bytes_total",
+                "Body bytes moved, by direction.",
+                &["direction"],
+            )?,
+            auth_failures: make.counters(
+                "sceau_auth_failures_total",
+                "Requests refused before authorization, by reason.",
+                &["reason"],
+            )?,
+            policy_denials: make.counters(
+                "sceau_policy_denials_total",
+                "Requests denied by policy, by operation.",
+                &["operation"],
+            )?,
+            integrity_failures: make.counters(
+                "sceau_integrity_failures_total",
+                "Stored objects that failed authentication, by kind. Must stay zero.",
+                &["kind"],
+            )?,
+            kms_requests: make.counters(
+                "sceau_kms_requests_total",
+                "Calls to the key provider, by operation and outcome.",
+                &["op", "outcome"],
+            )?,
+            kms_seconds: make.histograms(
+                "sceau_kms_request_duration_seconds",
+                "Time of calls to the key provider.",
+                &["op"],
+            )?,
+            key_cache: make.counters(
+                "sceau_key_cache_requests_total",
+                "Epoch key look-ups, by outcome.",
+                &["outcome"],
+            )?,
+            key_cache_entries: make
+                .gauge("sceau_key_cache_entries", "Unwrapped epoch keys held in memory.")?,
+            upstream_requests: make.counters(
+                "sceau_upstream_requests_total",
+                "Requests to the store, by outcome.",
+                &["outcome"],
+            )?,
+            upstream_seconds: make.histogram(
+                "sceau_upstream_request_duration_seconds",
+                "Time from a request to the store to its response head.",
+            )?,
+            upstream_retries: make.counter(
+                "sceau_upstream_retries_total",
+                "Requests to the store sent again.",
+            )?,
+            keyring_generation: make
+                .gauge("sceau_keyring_generation", "Generation of the keyring in use.")?,
+            reloads: make.counters(
+                "sceau_reloads_total",
+                "Reloads, by source and outcome.",
+                &["source", "outcome"],
+            )?,
+            reload_success: make.gauges(
+                "sceau_last_reload_success",
+                "1 if the newest version of the source is in use, 0 if it was refused.",
+                &["source"],
+            )?,
+            helper_restarts: make.gauge(
+                "sceau_helper_restarts",
+                "Times the key provider's helper process was started again since start.",
+            )?,
+            access_log_records: make.counter(
+                "sceau_access_log_records_total",
+                "Access-log records written, one for every request.",
+            )?,
+            dev_mode: make.gauge("sceau_dev_mode", "1 if keys are software keys for development.")?,
+            registry: registry.clone(),
+        };
+        make.build_info()?;
+        metrics.touch();
+        Ok(metrics)
+    }
+
+    /// Makes every known label value appear at zero.
+    fn touch(&self) {
+        for phase in Phase::ALL {
+            self.phase_seconds.with_label_values(&[phase.label()]);
+        }
+        for direction in Direction::ALL {
+            self.bytes.with_label_values(&[direction.label()]);
+        }
+        for outcome in CacheOutcome::ALL {
+            self.key_cache.with_label_values(&[outcome.label()]);
+        }
+        for source in ReloadSource::ALL {
+            self.reload_success.with_label_values(&[source.label()]).set(1);
+        }
+        for kind in ["tag", "length", "context", "chain", "header"] {
+            self.integrity_failures.with_label_values(&[kind]);
+        }
+    }
+
+    /// A request ended. `status` is `None` when the client went away before the response was complete.
+    pub fn request(&self, operation: &'static str, status: Option<u16>, elapsed: Duration) {
+        let class = match status {
+            None => "cancelled",
+            Some(100..=199) => "1xx",
+            Some(200..=299) => "2xx",
+            Some(300..=399) => "3xx",
+            Some(400..=499) => "4xx",
+            Some(_) => "5xx",
+        };
+        self.requests.with_label_values(&[operation, class]).inc();
+        self.request_seconds
+            .with_label_values(&[operation])
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// A request spent `elapsed` in `phase`.
+    pub fn phase(&self, phase: Phase, elapsed: Duration) {
+        self.phase_seconds
+            .with_label_values(&[phase.label()])
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// A request begins; it counts as in flight until the returned value is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// `count` body bytes moved.
+    pub fn bytes(&self, direction: Direction, count: u64) {
+        self.bytes.with_label_values(&[direction.label()]).inc_by(count);
+    }
+
+    /// A request was refused before authorization.
+    pub fn auth_failure(&self, reason: &'static str) {
+        self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// The policy denied an operation.
+    pub fn policy_denial(&self, operation: &'static str) {
+        self.policy_denials.with_label_values(&[operation]).inc();
+    }
+
+    /// A stored object failed authentication (`tag`, `length`, `context`, `chain` or `header`).
+    pub fn integrity_failure(&self, kind: &'static str) {
+        self.integrity_failures.with_label_values(&[kind]).inc();
+    }
+
+    /// The key provider answered a call (`wrap`, `unwrap`, `random`, `probe`).
+    pub fn kms_request(&self, op: &'static str, outcome: &'static str, elapsed: Duration) {
+        self.kms_requests.with_label_values(&[op, outcome]).inc();
+        self.kms_seconds
+            .with_label_values(&[op])
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// An epoch key was looked up.
+    pub fn key_cache(&self, outcome: CacheOutcome) {
+        self.key_cache.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// `count` unwrapped keys are held now.
+    pub fn key_cache_entries(&self, count: usize) {
+        self.key_cache_entries
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The store answered, or did not (`ok`, `redirect`, `client_error`, `server_error`, `connect`, `timeout`, `reset`).
+    pub fn upstream_request(&self, outcome: &'static str, elapsed: Duration) {
+        self.upstream_requests.with_label_values(&[outcome]).inc();
+        self.upstream_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// A request to the store is sent again.
+    pub fn upstream_retry(&self) {
+        self.upstream_retries.inc();
+    }
+
+    /// The keyring now in use has this generation.
+    pub fn keyring_generation(&self, generation: u64) {
+        self.keyring_generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// A changed source was loaded, or refused and the old one kept.
+    pub fn reload(&self, source: ReloadSource, is_success: bool) {
+        let outcome = if is_success { "ok" } else { "refused" };
+        self.reloads.with_label_values(&[source.label(), outcome]).inc();
+        self.reload_success
+            .with_label_values(&[source.label()])
+            .set(i64::from(is_success));
+    }
+
+    /// The key provider's helper process was restarted this many times so far.
+    pub fn helper_restarts(&self, count: u64) {
+        self.helper_restarts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// One access-log record was written.
+    pub fn access_log_record(&self) {
+        self.access_log_records.inc();
+    }
+
+    /// Whether keys are software keys for development.
+    pub fn dev_mode(&self, is_dev: bool) {
+        self.dev_mode.set(i64::from(is_dev));
+    }
+
+    /// Everything in the Prometheus text form.
+    pub fn render(&self) -> String {
+        // Encoding to a string fails only on inconsistent families, which registration excludes.
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
+    }
+}
+
+/// Creates metrics in one registry.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: Result<C, prometheus::Error>,
+    ) -> Result<C, prometheus::Error> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<prometheus::IntGaugeVec, prometheus::Error> {
+        self.register(prometheus::IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.register(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec()),
+        ))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
+
+    fn build_info(&self) -> Result<(), prometheus::Error> {
+        let options = Opts::new(
+            "sceau_build_info",
+            "Version of the running program; the value is always 1.",
+        )
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+        self.register(Gauge::with_opts(options))?.set(1.0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_follows_the_naming_rules_and_is_there_from_the_start() {
+        let metrics = Metrics::new().unwrap();
+        for family in metrics.registry.gather() {
+            assert!(family.name().starts_with("sceau_"), "{}", family.name());
+            assert!(family.help().ends_with('.'), "{}", family.name());
+        }
+        let text = metrics.render();
+        for expected in [
+            "sceau_integrity_failures_total{kind=\"tag\"} 0",
+            "sceau_key_cache_requests_total{outcome=\"joined\"} 0",
+            "sceau_build_info{version=",
+            "sceau_dev_mode 0",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_counts_as_in_flight_until_it_is_dropped() {
+        let metrics = Metrics::new().unwrap();
+        let guard = metrics.in_flight();
+        assert!(metrics.render().contains("sceau_requests_in_flight 1"));
+        drop(guard);
+        assert!(metrics.render().contains("sceau_requests_in_flight 0"));
+        metrics.request("GetObject", Some(206), Duration::from_millis(3));
+        metrics.request("GetObject", None, Duration::from_millis(3));
+        let text = metrics.render();
+        assert!(text.contains("sceau_requests_total{operation=\"GetObject\",status_class=\"2xx\"} 1"));
+        assert!(text.contains("sceau_requests_total{operation=\"GetObject\",status_class=\"cancelled\"} 1"));
+    }
+}
