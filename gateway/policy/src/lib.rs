@@ -1,1 +1,16 @@
-//! Skeleton.
+//! Who may do what to which bucket.
+//!
+//! What lives here: principals, credentials, rules, and one pure decision function. What must not:
+//! requests in flight, HTTP, files, clocks, object keys' bytes beyond comparing them. Invariant:
+//! what no rule allows is denied, and a deny rule always wins.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+mod file;
+mod pattern;
+mod rules;
+
+pub use file::{CredentialEntry, CredentialsFile, PolicyFile, RuleEntry, SecretField, Verb};
+pub use rules::{
+    Decision, Effect, PATTERNS_PER_RULE_MAX, Policy, PolicyError, Principal, Problem, RULES_MAX, RuleRef,
+};
+pub use sceau_s3wire::op::Action;

@@ -17,3 +17,4 @@ pub mod etag;
 pub mod op;
 pub mod range;
 pub mod router;
+pub mod headers;

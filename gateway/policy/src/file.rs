@@ -1,0 +1,95 @@
+//! The shapes of the policy and credentials files.
+//!
+//! What lives here: serde types, as written by people. What must not: decisions. Invariant: an
+//! unknown key is an error, so that a misspelt `deny` cannot silently allow.
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// A policy file: `[[allow]]` and `[[deny]]` tables.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// Rules that allow.
+    #[serde(default)]
+    pub allow: Vec<RuleEntry>,
+    /// Rules that deny, and win.
+    #[serde(default)]
+    pub deny: Vec<RuleEntry>,
+}
+
+/// One rule, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleEntry {
+    /// A name for audit records; the rule's place in the file when absent.
+    pub name: Option<String>,
+    /// The principal; may end in `*`.
+    pub principal: String,
+    /// Bucket names; each may end in `*`.
+    pub buckets: Vec<String>,
+    /// Key prefixes; the whole bucket when absent. A trailing `*` is allowed and changes nothing.
+    pub prefixes: Option<Vec<String>>,
+    /// What is allowed or denied.
+    pub verbs: Vec<Verb>,
+}
+
+/// What a rule speaks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Read objects and their metadata.
+    Read,
+    /// Create and replace objects, in one piece or in parts.
+    Write,
+    /// Delete objects.
+    Delete,
+    /// List names.
+    List,
+    /// Create the bucket.
+    CreateBucket,
+    /// Delete the bucket.
+    DeleteBucket,
+}
+
+/// A credentials file: `[[credential]]` tables.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsFile {
+    /// The credentials.
+    #[serde(default)]
+    pub credential: Vec<CredentialEntry>,
+}
+
+/// One credential, as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialEntry {
+    /// The access key a client signs with; not secret.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret: SecretField,
+    /// Whose key it is.
+    pub principal: String,
+}
+
+/// A secret on its way from a file to its final type; wiped when dropped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct SecretField(#[serde(deserialize_with = "wiped")] Zeroizing<String>);
+
+impl SecretField {
+    /// Takes over a secret.
+    #[must_use]
+    pub fn new(secret: String) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+fn wiped<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
+}

@@ -1,0 +1,209 @@
+//! Request headers.
+//!
+//! What lives here: one row per header name the S3 interface knows. What must not: values.
+//! Invariant: an `x-amz-` header without a row is refused, because it may ask for something that
+//! would be left undone, or carry something that would be stored in clear.
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::error::ErrorCode;
+
+/// Start of the metadata names that belong to the gateway, after `x-amz-meta-`.
+pub const RESERVED_METADATA_PREFIX: &str = "sceau";
+
+/// Start of user metadata names.
+pub(super) const USER_METADATA_PREFIX: &str = "x-amz-meta-";
+
+/// What happens to a request header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestTreatment {
+    /// Read by the gateway (signature, framing, checksums) and regenerated where the store needs it.
+    Consumed,
+    /// Goes into the object's sealed metadata; the store never sees it.
+    SealedMetadata,
+    /// Translated: ranges, conditions, copy sources.
+    Mapped,
+    /// Sent to the store as it came.
+    Forwarded,
+    /// Means nothing to the store.
+    Dropped,
+    /// The request is refused with this code.
+    Refused(ErrorCode),
+}
+
+/// One row: a name, and what happens to it.
+pub type HeaderRow = (&'static str, RequestTreatment);
+
+use RequestTreatment::{Consumed, Dropped, Forwarded, Mapped, Refused};
+
+const NOT_IMPLEMENTED: RequestTreatment = Refused(ErrorCode::NotImplemented);
+
+/// Names that are matched whole.
+const EXACT: &[HeaderRow] = &[
+    // Signature and framing.
+    ("authorization", Consumed),
+    ("date", Consumed),
+    ("host", Consumed),
+    ("content-length", Consumed),
+    ("content-md5", Consumed),
+    ("expect", Consumed),
+    ("transfer-encoding", Consumed),
+    ("trailer", Consumed),
+    ("x-amz-date", Consumed),
+    ("x-amz-security-token", Consumed),
+    ("x-amz-content-sha256", Consumed),
+    ("x-amz-decoded-content-length", Consumed),
+    ("x-amz-trailer", Consumed),
+    ("x-amz-sdk-checksum-algorithm", Consumed),
+    // The store would answer with a checksum of the ciphertext, and the SDK would fail it.
+    ("x-amz-checksum-mode", Dropped),
+    // The store would append an MD5 of the ciphertext to the body.
+    ("x-amz-te", Dropped),
+    // Sealed metadata.
+    ("content-type", RequestTreatment::SealedMetadata),
+    ("cache-control", RequestTreatment::SealedMetadata),
+    ("content-disposition", RequestTreatment::SealedMetadata),
+    ("content-encoding", RequestTreatment::SealedMetadata),
+    ("content-language", RequestTreatment::SealedMetadata),
+    ("expires", RequestTreatment::SealedMetadata),
+    (
+        "x-amz-website-redirect-location",
+        RequestTreatment::SealedMetadata,
+    ),
+    // Translated.
+    ("range", Mapped),
+    ("if-match", Mapped),
+    ("if-none-match", Mapped),
+    ("if-modified-since", Mapped),
+    ("if-unmodified-since", Mapped),
+    ("x-amz-copy-source", Mapped),
+    ("x-amz-copy-source-range", Mapped),
+    ("x-amz-copy-source-if-match", Mapped),
+    ("x-amz-copy-source-if-none-match", Mapped),
+    ("x-amz-copy-source-if-modified-since", Mapped),
+    ("x-amz-copy-source-if-unmodified-since", Mapped),
+    ("x-amz-metadata-directive", Mapped),
+    ("x-amz-mp-object-size", Mapped),
+    // Sent on.
+    ("x-amz-acl", Forwarded),
+    ("x-amz-grant-full-control", Forwarded),
+    ("x-amz-grant-read", Forwarded),
+    ("x-amz-grant-read-acp", Forwarded),
+    ("x-amz-grant-write", Forwarded),
+    ("x-amz-grant-write-acp", Forwarded),
+    ("x-amz-storage-class", Forwarded),
+    ("x-amz-bucket-object-lock-enabled", Forwarded),
+    ("x-amz-bypass-governance-retention", Forwarded),
+    ("x-amz-mfa", Forwarded),
+    ("x-amz-object-ownership", Forwarded),
+    ("x-amz-request-payer", Forwarded),
+    ("x-amz-expected-bucket-owner", Forwarded),
+    ("x-amz-source-expected-bucket-owner", Forwarded),
+    ("x-amz-optional-object-attributes", Forwarded),
+    ("x-amz-server-side-encryption", Forwarded),
+    ("x-amz-server-side-encryption-aws-kms-key-id", Forwarded),
+    ("x-amz-server-side-encryption-bucket-key-enabled", Forwarded),
+    ("x-amz-server-side-encryption-context", Forwarded),
+    // Hints of SDKs about themselves.
+    ("x-amz-user-agent", Dropped),
+    ("x-amz-api-version", Dropped),
+    // Would reach the store in clear.
+    ("x-amz-tagging", NOT_IMPLEMENTED),
+    ("x-amz-tagging-directive", NOT_IMPLEMENTED),
+    ("x-amz-object-annotation-directive", NOT_IMPLEMENTED),
+    // Conditions on stored sizes and times, and appends: not offered.
+    ("x-amz-if-match-size", NOT_IMPLEMENTED),
+    ("x-amz-if-match-last-modified-time", NOT_IMPLEMENTED),
+    ("x-amz-if-match-initiated-time", NOT_IMPLEMENTED),
+    ("x-amz-write-offset-bytes", NOT_IMPLEMENTED),
+    ("x-http-method-override", NOT_IMPLEMENTED),
+];
+
+/// Beginnings, tried in order when no whole name matches.
+const PREFIXES: &[HeaderRow] = &[
+    (USER_METADATA_PREFIX, RequestTreatment::SealedMetadata),
+    ("x-amz-checksum-", Consumed),
+    ("x-amz-object-lock-", Forwarded),
+    ("x-amz-server-side-encryption-customer-", NOT_IMPLEMENTED),
+    (
+        "x-amz-copy-source-server-side-encryption-customer-",
+        NOT_IMPLEMENTED,
+    ),
+    ("x-amzn-", Dropped),
+    ("x-amz-", NOT_IMPLEMENTED),
+    ("x-minio-", NOT_IMPLEMENTED),
+    ("x-rgw-", NOT_IMPLEMENTED),
+    ("x-goog-", NOT_IMPLEMENTED),
+    ("x-ms-", NOT_IMPLEMENTED),
+];
+
+/// What happens to the request header of this name; names are lower case.
+#[must_use]
+pub fn request_treatment(name: &str) -> RequestTreatment {
+    if is_reserved(name) {
+        return Refused(ErrorCode::InvalidArgument);
+    }
+    let exact = EXACT.iter().find(|(known, _)| *known == name);
+    let row = exact.or_else(|| PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)));
+    // Anything else concerns the connection, a proxy or the client itself.
+    row.map_or(Dropped, |(_, treatment)| *treatment)
+}
+
+/// A header that cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderError {
+    /// The code to answer with.
+    pub code: ErrorCode,
+    /// The header's name.
+    pub name: HeaderName,
+}
+
+/// Refuses a request that has a header the gateway does not carry out.
+///
+/// Values that ask for nothing are let through: `x-amz-tagging-directive: COPY` is S3's default
+/// and is not forwarded, and an empty `x-amz-tagging` sets no tag.
+///
+/// # Errors
+///
+/// The first refused header.
+pub fn check_request(headers: &HeaderMap) -> Result<(), HeaderError> {
+    for (name, value) in headers {
+        match request_treatment(name.as_str()) {
+            Refused(code) if !asks_for_nothing(name.as_str(), value) => {
+                return Err(HeaderError {
+                    code,
+                    name: name.clone(),
+                });
+            }
+            Refused(_) | Consumed | RequestTreatment::SealedMetadata | Mapped | Forwarded | Dropped => {}
+        }
+    }
+    Ok(())
+}
+
+/// The headers that go to the store as they came, repeated ones included.
+#[must_use]
+pub fn forwarded_headers(client: &HeaderMap) -> HeaderMap {
+    let is_forwarded = |name: &HeaderName| request_treatment(name.as_str()) == Forwarded;
+    client
+        .iter()
+        .filter(|(name, _)| is_forwarded(name))
+        .fold(HeaderMap::new(), |mut kept, (name, value)| {
+            kept.append(name.clone(), value.clone());
+            kept
+        })
+}
+
+fn asks_for_nothing(name: &str, value: &HeaderValue) -> bool {
+    match name {
+        "x-amz-tagging" => value.is_empty(),
+        "x-amz-tagging-directive" => value.as_bytes() == b"COPY",
+        _ => false,
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    name.strip_prefix(USER_METADATA_PREFIX)
+        .is_some_and(|own| own.starts_with(RESERVED_METADATA_PREFIX))
+}
