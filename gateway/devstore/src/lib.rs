@@ -5,11 +5,30 @@
 //! sealed; the gateway reaches it through the same store client as any other store. Invariant:
 //! an object is either its old version or its new one, never a mixture, also after a crash.
 
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+mod auth;
+mod blob;
+mod condition;
+mod disk;
+mod document;
+mod multipart;
+mod ops;
+mod record;
+mod request;
+mod response;
+mod server;
+mod state;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
+
+use crate::auth::Verifier;
+use crate::state::State;
 
 /// Where the bytes are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +49,7 @@ pub struct Credentials {
 
 /// A store that is open but not yet served.
 pub struct DevStore {
-    location: DataLocation,
+    state: State,
 }
 
 /// Stops the server when dropped.
@@ -44,7 +63,9 @@ impl DevStore {
     /// # Errors
     /// The directory cannot be made, read, or holds a file this version does not understand.
     pub fn open(location: DataLocation) -> io::Result<DevStore> {
-        Ok(DevStore { location })
+        Ok(DevStore {
+            state: State::open(location)?,
+        })
     }
 
     /// Serves on `listener` until the future is dropped. The only region is `us-east-1`.
@@ -52,10 +73,12 @@ impl DevStore {
     /// # Errors
     /// The listener stopped working.
     pub async fn serve(self, listener: TcpListener, credentials: Credentials) -> io::Result<()> {
-        let _ = (self.location, credentials);
-        loop {
-            drop(listener.accept().await?);
-        }
+        server::serve(
+            Arc::new(self.state),
+            Arc::new(Verifier::new(credentials)),
+            listener,
+        )
+        .await
     }
 
     /// Binds a free loopback port and serves in a task of the current runtime.
