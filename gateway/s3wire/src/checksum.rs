@@ -266,8 +266,8 @@ pub struct Hasher {
 
 enum State {
     Crc(crc_fast::Digest),
-    Sha1(Box<sha1::Sha1>),
-    Sha256(Box<sha2::Sha256>),
+    Sha1(sha1::Sha1),
+    Sha256(sha2::Sha256),
 }
 
 impl Hasher {
@@ -277,8 +277,8 @@ impl Hasher {
             Algorithm::Crc32 => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
             Algorithm::Crc32c => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
             Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
-            Algorithm::Sha1 => State::Sha1(Box::default()),
-            Algorithm::Sha256 => State::Sha256(Box::default()),
+            Algorithm::Sha1 => State::Sha1(sha1::Sha1::default()),
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::default()),
         };
         Self { algorithm, state }
     }

@@ -9,6 +9,8 @@ pub mod amztime;
 pub mod checksum;
 pub mod error;
 pub mod target;
+pub mod payload;
+pub mod sigv4;
 pub mod xml;
 pub mod bucket_name;
 pub mod conditional;
