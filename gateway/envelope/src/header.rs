@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::bytes_io::Cursor;
 use crate::context::Context;
-use crate::engine::Engine;
+use crate::engine::{Engine, TAG_BYTES};
 use crate::epoch::EpochKeys;
 use crate::error::{HeaderError, SealError};
 use crate::metadata::{self, Metadata};
@@ -84,7 +84,7 @@ impl HeaderLimit {
     /// Longest value in characters.
     pub const fn value_chars(self) -> usize {
         match self {
-            Self::S3 => 2_048 - METADATA_NAME.len(),
+            Self::S3 => 2_048_usize.saturating_sub(METADATA_NAME.len()),
             Self::Wide => VALUE_CHARS_MAX,
         }
     }
@@ -206,8 +206,48 @@ impl SealedHeader {
         keys: &EpochKeys,
         context: &Context,
     ) -> Result<ObjectHeader, HeaderError> {
-        let _ = (engine, keys, context);
-        Err(HeaderError::Corrupted)
+        let (prefix, commitment) = self
+            .bytes
+            .split_first_chunk::<PREFIX>()
+            .ok_or(HeaderError::Malformed)?;
+        let expected = commit(keys, prefix, context);
+        let matches = commitment
+            .first_chunk::<32>()
+            .is_some_and(|found| found.ct_eq(&expected).into());
+        if self.krid != keys.krid() || !matches {
+            return Err(HeaderError::NotForThisName);
+        }
+        let (aad, rest) = self.bytes.split_at_checked(AAD).ok_or(HeaderError::Malformed)?;
+        let (iv, sealed) = rest.split_first_chunk().ok_or(HeaderError::Malformed)?;
+        let mut payload = Zeroizing::new(sealed.to_vec());
+        let key = sealing_key(keys, prefix, context);
+        let key = engine.key(&key).map_err(|_| HeaderError::Corrupted)?;
+        key.open(iv, aad, &mut payload)
+            .map_err(|_| HeaderError::Corrupted)?;
+        let (payload, _tag) = payload
+            .split_last_chunk::<TAG_BYTES>()
+            .ok_or(HeaderError::Corrupted)?;
+        self.read_payload(payload).ok_or(HeaderError::Corrupted)
+    }
+
+    /// The sealed fields, if they agree with each other and with the flags.
+    fn read_payload(&self, payload: &[u8]) -> Option<ObjectHeader> {
+        let mut cursor = Cursor::new(payload);
+        let dek = SecretKey::from_slice(cursor.take(32)?)?;
+        let oid = Oid(cursor.array()?);
+        let plain_len = Some(cursor.u64()?).filter(|length| *length != LENGTH_IN_FOOTER);
+        let header = ObjectHeader {
+            secrets: Arc::new(ObjectSecrets::from_parts(dek, oid)),
+            is_multi: self.is_multi(),
+            is_name_hidden: self.is_name_hidden(),
+            plain_len,
+            write_time_ms: cursor.u64()?,
+            writer_id: cursor.array()?,
+            writer_seq: cursor.u64()?,
+            iv0: cursor.array()?,
+            metadata: Metadata::decode(cursor.rest())?,
+        };
+        header.is_consistent().then_some(header)
     }
 }
 
@@ -217,6 +257,7 @@ impl ObjectHeader {
     ///
     /// # Errors
     /// [`SealError::MetadataTooLarge`] beyond `limit`, [`SealError::MetadataInvalid`],
+    /// [`SealError::InvalidParts`] if length, IV and layout contradict each other,
     /// [`SealError::Random`], [`SealError::Engine`].
     pub fn seal(
         &self,
@@ -226,8 +267,22 @@ impl ObjectHeader {
         limit: HeaderLimit,
         padding: u16,
     ) -> Result<String, SealError> {
-        let _ = (engine, keys, context, limit, padding);
-        Err(SealError::Engine)
+        if !self.is_consistent() {
+            return Err(SealError::InvalidParts);
+        }
+        let mut fields = self.metadata.encode()?;
+        if fields.len() > limit.metadata_bytes() {
+            return Err(SealError::MetadataTooLarge);
+        }
+        metadata::pad(&mut fields, padding, limit.metadata_bytes());
+        let prefix = self.prefix(keys.krid(), !fields.is_empty(), &engine.draw()?);
+        let mut aad = prefix.to_vec();
+        aad.extend_from_slice(&commit(keys, &prefix, context));
+        let mut payload = self.payload(&fields);
+        let key = engine.key(&sealing_key(keys, &prefix, context))?;
+        let (iv, tag) = key.seal(&aad, &mut payload)?;
+        let value = [&aad[..], &iv, &payload, &tag].concat();
+        Ok(BASE64URL_NOPAD.encode(&value))
     }
 
     /// Checks the authenticated length against the length that the store reports, where the header
@@ -244,4 +299,59 @@ impl ObjectHeader {
                 .ok_or(HeaderError::WrongStoredLength),
         }
     }
+
+    /// Whether length and IV suit the layout. A multipart header may know its length: stores that
+    /// take metadata at the end of an upload have it.
+    fn is_consistent(&self) -> bool {
+        if self.is_multi {
+            return self.iv0 == [0; 32] && self.plain_len != Some(LENGTH_IN_FOOTER);
+        }
+        self.plain_len
+            .is_some_and(|length| length <= size::PART_PLAIN_MAX)
+    }
+
+    fn prefix(&self, krid: Krid, has_metadata: bool, salt: &[u8; 32]) -> [u8; PREFIX] {
+        let mut flags = 0;
+        for (is_set, flag) in [
+            (self.is_multi, FLAG_MULTI),
+            (has_metadata, FLAG_METADATA),
+            (self.is_name_hidden, FLAG_NAME_HIDDEN),
+        ] {
+            flags |= if is_set { flag } else { 0 };
+        }
+        let mut prefix = [0; PREFIX];
+        let fields = MAGIC
+            .into_iter()
+            .chain([VERSION, Suite::FloeAes256Gcm.code()])
+            .chain(flags.to_be_bytes())
+            .chain(krid.0)
+            .chain(*salt);
+        for (to, from) in prefix.iter_mut().zip(fields) {
+            *to = from;
+        }
+        prefix
+    }
+
+    fn payload(&self, fields: &[u8]) -> Zeroizing<Vec<u8>> {
+        // Allocated once at its full length: growing would leave copies of the data key behind.
+        let capacity = fields.len().saturating_add(PAYLOAD_FIXED);
+        let mut payload = Zeroizing::new(Vec::with_capacity(capacity));
+        payload.extend_from_slice(self.secrets.dek().expose());
+        payload.extend_from_slice(&self.secrets.oid().0);
+        payload.extend_from_slice(&self.plain_len.unwrap_or(LENGTH_IN_FOOTER).to_be_bytes());
+        payload.extend_from_slice(&self.write_time_ms.to_be_bytes());
+        payload.extend_from_slice(&self.writer_id);
+        payload.extend_from_slice(&self.writer_seq.to_be_bytes());
+        payload.extend_from_slice(&self.iv0);
+        payload.extend_from_slice(fields);
+        payload
+    }
+}
+
+fn commit(keys: &EpochKeys, prefix: &[u8; PREFIX], context: &Context) -> [u8; 32] {
+    prf_bytes(keys.header(), "hdr-commit", &[prefix, context.as_bytes()])
+}
+
+fn sealing_key(keys: &EpochKeys, prefix: &[u8; PREFIX], context: &Context) -> SecretKey {
+    prf_key(keys.header(), "hdr-key", &[prefix, context.as_bytes()])
 }

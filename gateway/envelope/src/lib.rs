@@ -23,6 +23,7 @@ pub mod etag;
 pub mod floe;
 pub mod header;
 pub mod keyring;
+mod layout;
 pub mod metadata;
 pub mod multipart;
 pub mod open;

@@ -1,41 +1,34 @@
 //! The end of every object: padding, manifest, footer (§7).
 //!
-//! What lives here: their bytes, and the layout they prove. What must not: segments. Invariant: a
-//! [`Manifest`] exists only if its parts add up to an object of this format.
+//! What lives here: their bytes. What must not: segments. Invariant: a [`Manifest`] exists only if
+//! its parts add up to an object of this format, and its bytes are read only after the footer that
+//! bounds their number verified.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+use subtle::ConstantTimeEq;
 
-use crate::engine::Engine;
+use crate::bytes_io::{Cursor, u40_bytes};
+use crate::engine::{Engine, IV_BYTES, TAG_BYTES};
 use crate::error::{SealError, TrailerError};
-use crate::header::ObjectHeader;
-use crate::metadata::Checksum;
+use crate::header::{ObjectHeader, Suite};
+pub use crate::layout::{Layout, PartEntry};
+use crate::metadata::{Checksum, ChecksumAlgorithm};
 use crate::secrets::{FloeIv, ObjectSecrets, PartNumber};
 use crate::size;
 
 /// Bytes of the footer.
 pub const FOOTER_BYTES: usize = 64;
+/// Longest trailer in bytes: what `F` reserves beyond the segments of an object of most parts.
+pub const TRAILER_BYTES_MAX: usize = 1_600_000;
 
-/// One part in a manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartEntry {
-    /// Its number.
-    pub number: PartNumber,
-    /// Its plaintext length.
-    pub plain_len: u64,
-    /// Its FLOE IV; `None` if the attempt is not pinned.
-    pub iv: Option<FloeIv>,
-    /// CRC-64/NVME of its plaintext, big-endian; zero if unknown.
-    pub crc64: [u8; 8],
-}
-
-/// Parts of an object in order, with consistent lengths.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    parts: Vec<PartEntry>,
-    plain_len: u64,
-    parts_stored: u64,
-    pad: u64,
-}
+const MAGIC: [u8; 4] = *b"SOFF";
+const VERSION: u8 = 1;
+/// Footer bytes that its MAC covers.
+const FOOTER_PREFIX: usize = 32;
+/// Room for a checksum value in a manifest.
+const CHECKSUM_ROOM: usize = 64;
+const FLAG_COMPOSITE: u16 = 1;
+const ENTRY_PINNED: u8 = 1;
 
 /// The list of parts of an object and its checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,43 +46,20 @@ pub struct Footer {
     pad: u64,
 }
 
-impl Layout {
-    /// The layout of an object whose authentic header carries its length; `None` for the multipart
-    /// layout.
-    pub fn single(header: &ObjectHeader) -> Option<Self> {
-        let _ = header;
-        None
-    }
-
-    /// The parts in order.
-    pub fn parts(&self) -> &[PartEntry] {
-        &self.parts
-    }
-
-    /// Plaintext length of the object.
-    pub fn plain_len(&self) -> u64 {
-        self.plain_len
-    }
-
-    /// Stored length of all parts together: where the padding begins.
-    pub fn parts_stored(&self) -> u64 {
-        self.parts_stored
-    }
-
-    /// Bytes of padding.
-    pub fn pad(&self) -> u64 {
-        self.pad
-    }
-}
-
 impl Manifest {
     /// The manifest of a single PUT.
     ///
     /// # Errors
-    /// [`SealError::TooLong`].
+    /// [`SealError::TooLong`] above [`size::PART_PLAIN_MAX`].
     pub fn single(plain_len: u64, iv: FloeIv, checksum: Option<Checksum>) -> Result<Self, SealError> {
-        let _ = (plain_len, iv, checksum);
-        Err(SealError::Engine)
+        let part = PartEntry {
+            number: PartNumber::SINGLE,
+            plain_len,
+            iv: Some(iv),
+            crc64: [0; 8],
+        };
+        let layout = Layout::from_parts(false, vec![part]).ok_or(SealError::TooLong)?;
+        Ok(Self { layout, checksum })
     }
 
     /// The manifest of a completed upload.
@@ -98,22 +68,62 @@ impl Manifest {
     /// [`SealError::InvalidParts`] unless there are 1 to 9 999 parts in ascending order, all but the
     /// last of at least 5 MiB, none above [`size::PART_PLAIN_MAX`].
     pub fn multipart(parts: Vec<PartEntry>, checksum: Option<Checksum>) -> Result<Self, SealError> {
-        let _ = (parts, checksum);
-        Err(SealError::InvalidParts)
+        let layout = Layout::from_parts(true, parts).ok_or(SealError::InvalidParts)?;
+        Ok(Self { layout, checksum })
     }
 
     /// Opens the sealed manifest that belongs to an authentic footer.
     ///
     /// # Errors
-    /// [`TrailerError`].
+    /// [`TrailerError::NotAuthentic`]; [`TrailerError::Inconsistent`] if it verifies but contradicts
+    /// the footer, the header or itself.
     pub fn open(
         engine: &Engine,
         header: &ObjectHeader,
         footer: &Footer,
         sealed: &[u8],
     ) -> Result<Self, TrailerError> {
-        let _ = (engine, header, footer, sealed);
-        Err(TrailerError::Malformed)
+        let manifest = Self::open_under(engine, &header.secrets, header.is_multi, footer, sealed)?;
+        let agrees = match Layout::single(header) {
+            Some(single) => manifest.layout.is_same_as(&single),
+            None => header.is_multi,
+        };
+        if agrees {
+            Ok(manifest)
+        } else {
+            Err(TrailerError::Inconsistent)
+        }
+    }
+
+    /// As [`Manifest::open`], without a header to compare with.
+    pub(crate) fn open_under(
+        engine: &Engine,
+        secrets: &ObjectSecrets,
+        is_multi: bool,
+        footer: &Footer,
+        sealed: &[u8],
+    ) -> Result<Self, TrailerError> {
+        if u32::try_from(sealed.len()) != Ok(footer.manifest_len) {
+            return Err(TrailerError::Malformed);
+        }
+        let (iv, text) = sealed
+            .split_first_chunk::<IV_BYTES>()
+            .ok_or(TrailerError::Malformed)?;
+        let mut text = text.to_vec();
+        let key = engine
+            .key(&secrets.manifest_key())
+            .map_err(|_| TrailerError::NotAuthentic)?;
+        key.open(iv, &footer.prefix(), &mut text)
+            .map_err(|_| TrailerError::NotAuthentic)?;
+        let (text, _tag) = text
+            .split_last_chunk::<TAG_BYTES>()
+            .ok_or(TrailerError::Malformed)?;
+        let manifest = Self::decode(is_multi, footer.parts, text).ok_or(TrailerError::Inconsistent)?;
+        if manifest.footer() == Some(*footer) {
+            Ok(manifest)
+        } else {
+            Err(TrailerError::Inconsistent)
+        }
     }
 
     /// The layout it proves.
@@ -126,24 +136,203 @@ impl Manifest {
         self.checksum.as_ref()
     }
 
-    /// The whole trailer: padding, sealed manifest, footer. At most about 2.1 MB.
+    /// The footer that belongs to it.
+    pub fn footer(&self) -> Option<Footer> {
+        Footer::of(&self.layout)
+    }
+
+    /// The whole trailer: padding, sealed manifest, footer; [`TRAILER_BYTES_MAX`] at most.
     ///
     /// # Errors
     /// [`SealError::Random`], [`SealError::Engine`].
     pub fn seal_trailer(&self, engine: &Engine, secrets: &ObjectSecrets) -> Result<Bytes, SealError> {
-        let _ = (engine, secrets);
-        Err(SealError::Engine)
+        let footer = self.footer().ok_or(SealError::InvalidParts)?;
+        let mut text = self.encode().ok_or(SealError::InvalidParts)?;
+        let key = engine.key(&secrets.manifest_key())?;
+        let (iv, tag) = key.seal(&footer.prefix(), &mut text)?;
+        let pad = usize::try_from(footer.pad).map_err(|_| SealError::InvalidParts)?;
+        let suffix = usize::try_from(footer.suffix_len()).map_err(|_| SealError::InvalidParts)?;
+        let length = pad
+            .checked_add(suffix)
+            .filter(|length| *length <= TRAILER_BYTES_MAX);
+        let mut out = BytesMut::with_capacity(length.ok_or(SealError::InvalidParts)?);
+        out.put_bytes(0, pad);
+        for piece in [&iv[..], &text, &tag, &footer.encode(secrets)] {
+            out.extend_from_slice(piece);
+        }
+        Ok(out.freeze())
     }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&self.layout.plain_len().to_be_bytes());
+        out.extend_from_slice(&u32::try_from(self.layout.parts().len()).ok()?.to_be_bytes());
+        let checksum = self.checksum.as_ref();
+        let value = checksum.map_or(&[][..], Checksum::value);
+        let flags = if checksum.is_some_and(Checksum::is_composite) {
+            FLAG_COMPOSITE
+        } else {
+            0
+        };
+        out.push(checksum.map_or(0, |checksum| checksum.algorithm() as u8));
+        out.push(u8::try_from(value.len()).ok()?);
+        out.extend_from_slice(&flags.to_be_bytes());
+        let mut room = [0; CHECKSUM_ROOM];
+        room.get_mut(..value.len())?.copy_from_slice(value);
+        out.extend_from_slice(&room);
+        for part in self.layout.parts() {
+            out.extend_from_slice(&part.number.to_bytes());
+            out.push(if part.iv.is_some() { ENTRY_PINNED } else { 0 });
+            out.extend_from_slice(&u40_bytes(part.plain_len)?);
+            out.extend_from_slice(&part.iv.unwrap_or_default());
+            out.extend_from_slice(&part.crc64);
+        }
+        Some(out)
+    }
+
+    fn decode(is_multi: bool, parts: u32, text: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(text);
+        let plain_len = cursor.u64()?;
+        if cursor.u32()? != parts {
+            return None;
+        }
+        let checksum = decode_checksum(&mut cursor)?;
+        let mut entries = Vec::with_capacity(usize::try_from(parts.min(size::PARTS_MAX)).ok()?);
+        for _ in 0..parts {
+            entries.push(decode_entry(&mut cursor)?);
+        }
+        let layout = Layout::from_parts(is_multi, entries)?;
+        (cursor.is_empty() && layout.plain_len() == plain_len).then_some(Self { layout, checksum })
+    }
+}
+
+/// The checksum fields of a manifest: outer `None` if they are not canonical.
+fn decode_checksum(cursor: &mut Cursor<'_>) -> Option<Option<Checksum>> {
+    let (code, length, flags) = (cursor.u8()?, usize::from(cursor.u8()?), cursor.u16()?);
+    let (value, rest) = cursor.take(CHECKSUM_ROOM)?.split_at_checked(length)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    match (code, flags) {
+        (0, 0) => (length == 0).then_some(None),
+        (_, 0) => Checksum::full(ChecksumAlgorithm::from_code(code)?, value).map(Some),
+        (_, FLAG_COMPOSITE) => Checksum::composite(ChecksumAlgorithm::from_code(code)?, value).map(Some),
+        _ => None,
+    }
+}
+
+fn decode_entry(cursor: &mut Cursor<'_>) -> Option<PartEntry> {
+    let number = PartNumber::decode(cursor.u16()?)?;
+    let flags = cursor.u8()?;
+    let plain_len = cursor.u40()?;
+    let iv: FloeIv = cursor.array()?;
+    let crc64 = cursor.array()?;
+    let iv = match flags {
+        ENTRY_PINNED => Some(iv),
+        0 if iv == [0; 32] => None,
+        _ => return None,
+    };
+    Some(PartEntry {
+        number,
+        plain_len,
+        iv,
+        crc64,
+    })
 }
 
 impl Footer {
     /// Verifies a footer and its agreement with the header.
     ///
     /// # Errors
-    /// [`TrailerError`].
+    /// [`TrailerError::NotAuthentic`]; [`TrailerError::Inconsistent`] if it verifies but contradicts
+    /// the header or itself.
     pub fn open(bytes: &[u8; FOOTER_BYTES], header: &ObjectHeader) -> Result<Self, TrailerError> {
-        let _ = (bytes, header);
-        Err(TrailerError::Malformed)
+        let (prefix, mac) = bytes
+            .split_first_chunk::<FOOTER_PREFIX>()
+            .ok_or(TrailerError::Malformed)?;
+        if !bool::from(header.secrets.footer_mac(prefix).ct_eq(mac)) {
+            return Err(TrailerError::NotAuthentic);
+        }
+        let footer = Self::decode(prefix).ok_or(TrailerError::Malformed)?;
+        let agrees = match Layout::single(header) {
+            Some(single) => Self::of(&single) == Some(footer),
+            None => header.plain_len.is_none_or(|length| length == footer.plain_len),
+        };
+        if agrees {
+            Ok(footer)
+        } else {
+            Err(TrailerError::Inconsistent)
+        }
+    }
+
+    /// The footer that belongs to a layout; `None` for one without trailer.
+    pub(crate) fn of(layout: &Layout) -> Option<Self> {
+        let parts = u32::try_from(layout.parts().len()).ok()?;
+        let manifest_len = u32::try_from(size::manifest_len(parts)?).ok()?;
+        Some(Self {
+            plain_len: layout.plain_len(),
+            parts,
+            manifest_len,
+            pad: layout.pad()?,
+        })
+    }
+
+    fn decode(prefix: &[u8; FOOTER_PREFIX]) -> Option<Self> {
+        let mut cursor = Cursor::new(prefix);
+        let start = (cursor.array::<4>()?, cursor.u8()?, cursor.u8()?, cursor.u16()?);
+        if start != (MAGIC, VERSION, Suite::FloeAes256Gcm.code(), 0) {
+            return None;
+        }
+        let footer = Self {
+            plain_len: cursor.u64()?,
+            parts: cursor.u32()?,
+            manifest_len: cursor.u32()?,
+            pad: cursor.u64()?,
+        };
+        let suits = size::manifest_len(footer.parts) == Some(u64::from(footer.manifest_len))
+            && size::stored_len(footer.plain_len).is_some_and(|stored| footer.pad < stored);
+        suits.then_some(footer)
+    }
+
+    /// The 32 bytes that the MAC and the manifest's AAD cover.
+    fn prefix(&self) -> [u8; FOOTER_PREFIX] {
+        let mut prefix = [0; FOOTER_PREFIX];
+        let fields = MAGIC
+            .into_iter()
+            .chain([VERSION, Suite::FloeAes256Gcm.code(), 0, 0])
+            .chain(self.plain_len.to_be_bytes())
+            .chain(self.parts.to_be_bytes())
+            .chain(self.manifest_len.to_be_bytes())
+            .chain(self.pad.to_be_bytes());
+        for (to, from) in prefix.iter_mut().zip(fields) {
+            *to = from;
+        }
+        prefix
+    }
+
+    /// The footer's bytes.
+    pub(crate) fn encode(&self, secrets: &ObjectSecrets) -> [u8; FOOTER_BYTES] {
+        let prefix = self.prefix();
+        let mut footer = [0; FOOTER_BYTES];
+        for (to, from) in footer
+            .iter_mut()
+            .zip(prefix.iter().chain(&secrets.footer_mac(&prefix)))
+        {
+            *to = *from;
+        }
+        footer
+    }
+
+    /// Checks it against the length that the store reports.
+    ///
+    /// # Errors
+    /// [`TrailerError::Inconsistent`].
+    pub fn check_stored_len(&self, stored: u64) -> Result<(), TrailerError> {
+        if size::stored_len(self.plain_len) == Some(stored) {
+            Ok(())
+        } else {
+            Err(TrailerError::Inconsistent)
+        }
     }
 
     /// Plaintext length of the object.
@@ -166,13 +355,13 @@ impl Footer {
         self.pad
     }
 
-    /// How many bytes the last read of the object must span to hold manifest and footer.
+    /// How many bytes a read of the object's end must span to hold manifest and footer.
     pub fn suffix_len(&self) -> u64 {
         u64::from(self.manifest_len).saturating_add(size::FOOTER)
     }
 }
 
-/// Reads footer and manifest out of the last bytes of an object.
+/// What the last bytes of a stored body hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suffix {
     /// The manifest was inside.
@@ -182,12 +371,23 @@ pub enum Suffix {
 }
 
 impl Suffix {
-    /// Opens what `tail`, the last bytes of the stored body, holds.
+    /// Opens `tail`, the last bytes of the stored body. 4 KiB hold up to 81 parts, 16 KiB 337.
     ///
     /// # Errors
     /// [`TrailerError`]; [`TrailerError::Malformed`] below 64 bytes.
     pub fn open(engine: &Engine, header: &ObjectHeader, tail: &[u8]) -> Result<Self, TrailerError> {
-        let _ = (engine, header, tail);
-        Err(TrailerError::Malformed)
+        let (before, footer) = tail
+            .split_last_chunk::<FOOTER_BYTES>()
+            .ok_or(TrailerError::Malformed)?;
+        let footer = Footer::open(footer, header)?;
+        let sealed = usize::try_from(footer.manifest_len)
+            .ok()
+            .and_then(|length| before.len().checked_sub(length))
+            .and_then(|start| before.get(start..));
+        match sealed {
+            Some(sealed) => Manifest::open(engine, header, &footer, sealed)
+                .map(|manifest| Self::Complete(footer, manifest)),
+            None => Ok(Self::Need(footer, footer.suffix_len())),
+        }
     }
 }
