@@ -16,6 +16,9 @@
 //! - every request ends in exactly one access record, cancelled ones included.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod admin;
 pub mod config;
+pub mod error;
 pub mod limits;
 pub mod telemetry;
+pub mod upstream;

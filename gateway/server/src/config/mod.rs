@@ -173,8 +173,8 @@ pub struct Pkcs11Config {
     pub token_label: Option<String>,
     /// `CKA_LABEL` of the key-encryption key.
     pub key_label: String,
-    /// `CKA_ID` of the key-encryption key, where the label is not unique.
-    pub key_id: Option<Vec<u8>>,
+    /// `CKA_ID` of the key-encryption key in hexadecimal, where the label is not unique.
+    pub key_id: Option<String>,
     /// Version number recorded in wraps. Default 1.
     pub key_version: u32,
     /// File that holds the user PIN; read by the helper process only.

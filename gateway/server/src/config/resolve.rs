@@ -278,6 +278,7 @@ impl Resolver<'_> {
         }
         let key_id = file
             .key_id
+            .as_ref()
             .map(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()));
         if matches!(key_id, Some(Err(_))) {
             self.problem("keys.pkcs11.key_id", "is not hexadecimal");
@@ -285,15 +286,15 @@ impl Resolver<'_> {
         if file.key_version == Some(0) {
             self.problem("keys.pkcs11.key_version", "versions count from 1");
         }
-        if !matches!(file.workers, None | Some(1..=256)) {
-            self.problem("keys.pkcs11.workers", "must be between 1 and 256");
+        if !matches!(file.workers, None | Some(1..=64)) {
+            self.problem("keys.pkcs11.workers", "must be between 1 and 64");
         }
         Some(Pkcs11Config {
             module: file.module,
             token_serial: file.token_serial,
             token_label: file.token_label,
             key_label: file.key_label,
-            key_id: key_id.and_then(Result::ok),
+            key_id: file.key_id,
             key_version: file.key_version.unwrap_or(1),
             pin_file: self.path(file.pin_file),
             workers: file.workers.unwrap_or(8),

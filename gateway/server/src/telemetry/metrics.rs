@@ -10,6 +10,9 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use sceau_s3wire::error::ErrorCode;
+
+use crate::error::Kind;
 
 /// The same buckets for every latency, in seconds, so that histograms can be compared.
 const LATENCY_BUCKETS: [f64; 16] = [
@@ -127,21 +130,12 @@ impl ReloadSource {
     }
 }
 
-/// Counts one request as being worked on until dropped.
-#[must_use = "the request counts as in flight while this is held"]
-pub struct InFlight(IntGauge);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// All metrics of the process. Cloning is cheap and shares the counts.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    request_errors: IntCounterVec,
     request_seconds: HistogramVec,
     phase_seconds: HistogramVec,
     in_flight: IntGauge,
@@ -177,6 +171,11 @@ impl Metrics {
                 "sceau_requests_total",
                 "Requests finished, by operation and status class (2xx to 5xx, or cancelled).",
                 &["operation", "status_class"],
+            )?,
+            request_errors: make.counters(
+                "sceau_request_errors_total",
+                "Requests that ended in an error, by whose fault it was and S3 code.",
+                &["side", "code"],
             )?,
             request_seconds: make.histograms(
                 "sceau_request_duration_seconds",
@@ -281,25 +280,70 @@ impl Metrics {
         for source in ReloadSource::ALL {
             self.reload_success.with_label_values(&[source.label()]).set(1);
         }
-        for kind in ["tag", "length", "context", "chain", "header"] {
+        for kind in ["tag", "length", "context", "header", "trailer", "range", "policy"] {
             self.integrity_failures.with_label_values(&[kind]);
         }
     }
 
-    /// A request ended. `status` is `None` when the client went away before the response was complete.
-    pub fn request(&self, operation: &'static str, status: Option<u16>, elapsed: Duration) {
+    /// A request begins.
+    pub fn request_started(&self) {
+        self.in_flight.inc();
+    }
+
+    /// A request was refused or failed. Integrity and authentication failures are counted apart too.
+    pub fn request_failed(&self, kind: &Kind) {
+        let code = kind.code();
+        self.request_errors
+            .with_label_values(&[kind.side().name(), code.code()])
+            .inc();
+        match kind {
+            Kind::Integrity(class) => self.integrity_failures.with_label_values(&[class.name()]).inc(),
+            Kind::Client(
+                ErrorCode::AuthorizationHeaderMalformed
+                | ErrorCode::AuthorizationQueryParametersError
+                | ErrorCode::InvalidAccessKeyId
+                | ErrorCode::RequestTimeTooSkewed
+                | ErrorCode::SignatureDoesNotMatch,
+            ) => self.auth_failures.with_label_values(&[code.code()]).inc(),
+            Kind::Client(_)
+            | Kind::Answer(_)
+            | Kind::NotSealed
+            | Kind::KeysUnavailable
+            | Kind::KeysRefused
+            | Kind::StoreUnavailable
+            | Kind::StoreRefusesUs
+            | Kind::StoreProtocol
+            | Kind::ClientGone
+            | Kind::Overloaded
+            | Kind::Internal => {}
+        }
+    }
+
+    /// A request ended. `status` is 0 when the client went away before there was an answer.
+    pub fn request_ended(
+        &self,
+        operation: &'static str,
+        status: u16,
+        elapsed: Duration,
+        bytes_in: u64,
+        bytes_out: u64,
+    ) {
         let class = match status {
-            None => "cancelled",
-            Some(100..=199) => "1xx",
-            Some(200..=299) => "2xx",
-            Some(300..=399) => "3xx",
-            Some(400..=499) => "4xx",
-            Some(_) => "5xx",
+            0 => "cancelled",
+            1..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            500.. => "5xx",
         };
+        self.in_flight.dec();
         self.requests.with_label_values(&[operation, class]).inc();
         self.request_seconds
             .with_label_values(&[operation])
             .observe(elapsed.as_secs_f64());
+        self.bytes(Direction::ClientIn, bytes_in);
+        self.bytes(Direction::ClientOut, bytes_out);
+        self.access_log_records.inc();
     }
 
     /// A request spent `elapsed` in `phase`.
@@ -309,30 +353,14 @@ impl Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
-    /// A request begins; it counts as in flight until the returned value is dropped.
-    pub fn in_flight(&self) -> InFlight {
-        self.in_flight.inc();
-        InFlight(self.in_flight.clone())
-    }
-
     /// `count` body bytes moved.
     pub fn bytes(&self, direction: Direction, count: u64) {
         self.bytes.with_label_values(&[direction.label()]).inc_by(count);
     }
 
-    /// A request was refused before authorization.
-    pub fn auth_failure(&self, reason: &'static str) {
-        self.auth_failures.with_label_values(&[reason]).inc();
-    }
-
     /// The policy denied an operation.
     pub fn policy_denial(&self, operation: &'static str) {
         self.policy_denials.with_label_values(&[operation]).inc();
-    }
-
-    /// A stored object failed authentication (`tag`, `length`, `context`, `chain` or `header`).
-    pub fn integrity_failure(&self, kind: &'static str) {
-        self.integrity_failures.with_label_values(&[kind]).inc();
     }
 
     /// The key provider answered a call (`wrap`, `unwrap`, `random`, `probe`).
@@ -383,11 +411,6 @@ impl Metrics {
     /// The key provider's helper process was restarted this many times so far.
     pub fn helper_restarts(&self, count: u64) {
         self.helper_restarts.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// One access-log record was written.
-    pub fn access_log_record(&self) {
-        self.access_log_records.inc();
     }
 
     /// Whether keys are software keys for development.
@@ -463,6 +486,7 @@ impl Maker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Integrity;
 
     #[test]
     fn every_metric_follows_the_naming_rules_and_is_there_from_the_start() {
@@ -483,16 +507,23 @@ mod tests {
     }
 
     #[test]
-    fn a_request_counts_as_in_flight_until_it_is_dropped() {
+    fn a_request_counts_once_and_its_failure_by_kind() {
         let metrics = Metrics::new().unwrap();
-        let guard = metrics.in_flight();
+        metrics.request_started();
         assert!(metrics.render().contains("sceau_requests_in_flight 1"));
-        drop(guard);
-        assert!(metrics.render().contains("sceau_requests_in_flight 0"));
-        metrics.request("GetObject", Some(206), Duration::from_millis(3));
-        metrics.request("GetObject", None, Duration::from_millis(3));
+        metrics.request_failed(&Kind::Integrity(Integrity::Tag));
+        metrics.request_failed(&Kind::Client(ErrorCode::SignatureDoesNotMatch));
+        metrics.request_ended("GetObject", 0, Duration::from_millis(3), 5, 7);
         let text = metrics.render();
-        assert!(text.contains("sceau_requests_total{operation=\"GetObject\",status_class=\"2xx\"} 1"));
-        assert!(text.contains("sceau_requests_total{operation=\"GetObject\",status_class=\"cancelled\"} 1"));
+        for expected in [
+            "sceau_requests_in_flight 0",
+            "sceau_requests_total{operation=\"GetObject\",status_class=\"cancelled\"} 1",
+            "sceau_integrity_failures_total{kind=\"tag\"} 1",
+            "sceau_auth_failures_total{reason=\"SignatureDoesNotMatch\"} 1",
+            "sceau_bytes_total{direction=\"client_out\"} 7",
+            "sceau_access_log_records_total 1",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
     }
 }
