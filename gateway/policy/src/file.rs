@@ -85,8 +85,8 @@ impl SecretField {
         Self(Zeroizing::new(secret))
     }
 
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
+    pub(crate) fn into_text(self) -> Zeroizing<String> {
+        self.0
     }
 }
 

@@ -5,10 +5,15 @@
 //! what no rule allows is denied, and a deny rule always wins.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod credentials;
 mod file;
 mod pattern;
 mod rules;
 
+pub use credentials::{
+    ACCESS_KEY_BYTES_MAX, ACCESS_KEY_BYTES_MIN, CREDENTIALS_MAX, Credential, Credentials, CredentialsError,
+    SECRET_BYTES_MAX, SECRET_BYTES_MIN,
+};
 pub use file::{CredentialEntry, CredentialsFile, PolicyFile, RuleEntry, SecretField, Verb};
 pub use rules::{
     Decision, Effect, PATTERNS_PER_RULE_MAX, Policy, PolicyError, Principal, Problem, RULES_MAX, RuleRef,
