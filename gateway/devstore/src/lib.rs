@@ -30,6 +30,9 @@ use tokio::net::TcpListener;
 use crate::auth::Verifier;
 use crate::state::State;
 
+/// The only region; signatures for any other are refused.
+pub const REGION: &str = "us-east-1";
+
 /// Where the bytes are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DataLocation {
@@ -68,7 +71,7 @@ impl DevStore {
         })
     }
 
-    /// Serves on `listener` until the future is dropped. The only region is `us-east-1`.
+    /// Serves on `listener` until the future is dropped. The only region is [`REGION`].
     ///
     /// # Errors
     /// The listener stopped working.

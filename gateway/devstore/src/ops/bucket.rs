@@ -10,12 +10,10 @@ use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::xml::write::XmlWriter;
 
 use super::iso8601;
+use crate::REGION;
 use crate::request::Head;
 use crate::response::{Answer, document, empty, set};
 use crate::state::State;
-
-/// The only region.
-pub(super) const REGION: &str = "us-east-1";
 
 pub(super) fn list(state: &State) -> Result<Answer, ErrorCode> {
     let mut xml = XmlWriter::document();
