@@ -4,10 +4,18 @@
 //! the store, unwrapping. Invariant: nothing in a keyring decides anything before it is a
 //! [`Keyring`], which exists only after the MAC and the generation were checked.
 
-use sceau_keys::{BucketId, Krid, SecretKey, TenantId, WrapScheme};
+mod canonical;
+mod document;
+
+use std::collections::BTreeSet;
+
+use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId, WRAP_BLOB_BYTES_MAX, WrapScheme};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use crate::error::KeyringError;
-use crate::record::KeyRecord;
+use crate::prf::hmac_sha384;
+use crate::record::{IV_BYTES_MAX, KeyRecord, TEXT_BYTES_MAX};
 
 /// Longest keyring document in bytes.
 pub const KEYRING_BYTES_MAX: usize = 8 * 1_024 * 1_024;
@@ -17,56 +25,68 @@ pub const RECORDS_MAX: usize = 8_192;
 pub const BUCKETS_MAX: usize = 4_096;
 /// Most enrolled key-encryption keys.
 pub const KEKS_MAX: usize = 64;
+/// Largest metadata padding multiple in bytes.
+pub const METADATA_PADDING_MAX: u16 = 1_024;
 
 /// Whether plaintext objects in the backing bucket are tolerated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum EncryptionMode {
     /// Only sealed objects are served.
-    EncryptedOnly,
+    EncryptedOnly = 1,
     /// Plaintext objects found there are served too, while they are being migrated.
-    Migration,
+    Migration = 2,
 }
 
 /// How object names are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum NameMode {
     /// As they are.
-    Clear,
+    Clear = 1,
     /// Sealed per component.
-    Hidden,
+    Hidden = 2,
 }
 
 /// How much of an object's age is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum FreshnessLevel {
     /// Nothing.
-    R0,
+    R0 = 0,
     /// Recent writes of this replica.
-    R1,
+    R1 = 1,
     /// Explicit version ids.
-    R2,
+    R2 = 2,
     /// A consistent register on the customer's side.
-    R3,
+    R3 = 3,
     /// R3 as a signed log.
-    R4,
+    R4 = 4,
 }
 
 /// Whether uploads may be completed with parts whose attempt is not pinned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum Pinning {
     /// Every part needs its ticket.
-    Strict,
+    Strict = 1,
     /// A part list rebuilt from ListParts is accepted.
-    Tolerant,
+    Tolerant = 2,
 }
 
 /// What of an object's metadata the store may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum MetadataExposure {
     /// Nothing.
-    Sealed,
+    Sealed = 1,
     /// Object tags, in clear.
-    TagsClear,
+    TagsClear = 2,
 }
 
 /// A bucket's policy.
@@ -84,17 +104,19 @@ pub struct BucketPolicy {
     pub pinning: Pinning,
     /// What the store may see.
     pub exposure: MetadataExposure,
-    /// Sealed metadata is padded to a multiple of this many bytes, 1 to 1 024.
+    /// Sealed metadata is padded to a multiple of this many bytes, 1 to [`METADATA_PADDING_MAX`].
     pub metadata_padding: u16,
 }
 
 /// Whether a bucket is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
 pub enum BucketState {
     /// In use.
-    Active,
+    Active = 1,
     /// Deleted by its owner; the entry remains so that its identity is never used again.
-    Removed,
+    Removed = 2,
 }
 
 /// A bucket known to the keyring.
@@ -131,6 +153,37 @@ pub struct EnrolledKek {
     pub module_sha256: String,
 }
 
+impl EnrolledKek {
+    fn fits(&self) -> bool {
+        let module = self.module_sha256.as_bytes();
+        let is_digest = module.len() == 64
+            && module
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        self.version > 0
+            && self.provider.len() <= TEXT_BYTES_MAX
+            && self.label.len() <= TEXT_BYTES_MAX
+            && self.canary_iv.len() <= IV_BYTES_MAX
+            && self.canary_blob.len() <= WRAP_BLOB_BYTES_MAX
+            && (module.is_empty() || is_digest)
+    }
+}
+
+impl BucketEntry {
+    fn fits(&self) -> bool {
+        (1..=TEXT_BYTES_MAX).contains(&self.name.len())
+            && self.bucket != BucketId([0; 16])
+            && (1..=METADATA_PADDING_MAX).contains(&self.policy.metadata_padding)
+    }
+}
+
+/// Whether no item occurs twice. Ordered, not hashed: the items may be hostile.
+fn are_distinct<T: Ord>(items: impl Iterator<Item = T>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut items = items;
+    items.all(|item| seen.insert(item))
+}
+
 /// Everything a keyring says. Plain data: it proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyringContent {
@@ -164,8 +217,9 @@ impl UnverifiedKeyring {
     /// # Errors
     /// [`KeyringError::Malformed`], [`KeyringError::UnknownVersion`], [`KeyringError::Inconsistent`].
     pub fn parse(document: &[u8]) -> Result<Self, KeyringError> {
-        let _ = document;
-        Err(KeyringError::Malformed)
+        let (content, mac) = document::read(document)?;
+        content.check()?;
+        Ok(Self { content, mac })
     }
 
     /// The record of the MAC key, to be unwrapped first.
@@ -186,10 +240,23 @@ impl UnverifiedKeyring {
     /// Verifies it under the MAC key; `generation_min` is the highest generation seen or pinned.
     ///
     /// # Errors
-    /// [`KeyringError::NotAuthentic`], [`KeyringError::Rollback`].
+    /// [`KeyringError::NotAuthentic`], also if the key is not the one of [`Self::mac_record`];
+    /// [`KeyringError::Rollback`].
     pub fn verify(self, mac_key: &SecretKey, generation_min: u64) -> Result<Keyring, KeyringError> {
-        let _ = (mac_key, generation_min, &self.mac);
-        Err(KeyringError::NotAuthentic)
+        let expected = self.content.mac(mac_key)?;
+        if !bool::from(expected.ct_eq(&self.mac)) {
+            return Err(KeyringError::NotAuthentic);
+        }
+        let record = self.content.mac_record().ok_or(KeyringError::Inconsistent)?;
+        record
+            .check_key(mac_key)
+            .map_err(|_| KeyringError::NotAuthentic)?;
+        if self.content.generation < generation_min {
+            return Err(KeyringError::Rollback);
+        }
+        Ok(Keyring {
+            content: self.content,
+        })
     }
 }
 
@@ -198,7 +265,7 @@ impl KeyringContent {
     pub fn mac_record(&self) -> Option<&KeyRecord> {
         self.records
             .iter()
-            .find(|record| record.purpose == sceau_keys::Purpose::KeyringMac)
+            .find(|record| record.purpose == Purpose::KeyringMac)
     }
 
     /// The record with this identifier.
@@ -217,7 +284,7 @@ impl KeyringContent {
     pub fn sealing_record(&self, bucket: BucketId, now_ms: u64) -> Option<&KeyRecord> {
         self.records
             .iter()
-            .filter(|record| record.purpose == sceau_keys::Purpose::Data && record.bucket == bucket)
+            .filter(|record| record.purpose == Purpose::Data && record.bucket == bucket)
             .filter(|record| record.may_seal(now_ms))
             .max_by_key(|record| record.epoch)
     }
@@ -227,8 +294,64 @@ impl KeyringContent {
     /// # Errors
     /// [`KeyringError::Inconsistent`], [`KeyringError::Malformed`] beyond a limit.
     pub fn encode(&self, mac_key: &SecretKey) -> Result<String, KeyringError> {
-        let _ = mac_key;
-        Err(KeyringError::Malformed)
+        self.check()?;
+        let mac = self.mac(mac_key)?;
+        document::write(self, &mac)
+    }
+
+    fn mac(&self, mac_key: &SecretKey) -> Result<[u8; 48], KeyringError> {
+        let canonical = canonical::encode(self).ok_or(KeyringError::Malformed)?;
+        Ok(*hmac_sha384(mac_key.expose(), &[&canonical]))
+    }
+
+    /// The rules that hold in every keyring, verified or not (§10.3).
+    fn check(&self) -> Result<(), KeyringError> {
+        let fits = self.records.len() <= RECORDS_MAX
+            && self.buckets.len() <= BUCKETS_MAX
+            && self.keks.len() <= KEKS_MAX
+            && self.keks.iter().all(EnrolledKek::fits)
+            && self.buckets.iter().all(BucketEntry::fits);
+        if !fits {
+            return Err(KeyringError::Malformed);
+        }
+        let macs = self
+            .records
+            .iter()
+            .filter(|record| record.purpose == Purpose::KeyringMac);
+        let active = self
+            .buckets
+            .iter()
+            .filter(|entry| entry.state == BucketState::Active);
+        let holds = self.generation > 0
+            && macs.count() == 1
+            && self.records.iter().all(|record| self.suits(record))
+            && are_distinct(self.records.iter().map(|record| record.krid))
+            && are_distinct(
+                self.records
+                    .iter()
+                    .map(|r| (r.bucket, r.domain, r.purpose as u8, r.epoch)),
+            )
+            && are_distinct(self.buckets.iter().map(|entry| entry.bucket))
+            && are_distinct(active.map(|entry| &entry.name))
+            && are_distinct(
+                self.keks
+                    .iter()
+                    .map(|kek| (&kek.provider, &kek.label, kek.version)),
+            );
+        if holds {
+            Ok(())
+        } else {
+            Err(KeyringError::Inconsistent)
+        }
+    }
+
+    /// Whether a record belongs into this keyring.
+    fn suits(&self, record: &KeyRecord) -> bool {
+        let is_placed = match record.purpose {
+            Purpose::KeyringMac => record.bucket == BucketId([0; 16]),
+            Purpose::Data | Purpose::Names => self.buckets.iter().any(|entry| entry.bucket == record.bucket),
+        };
+        is_placed && record.tenant == self.tenant && record.epoch > 0
     }
 }
 
