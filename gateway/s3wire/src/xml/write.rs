@@ -47,6 +47,19 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// Writes one element with a key in it, losing nothing: characters that XML 1.0 cannot carry
+    /// become character references, as S3 itself writes them.
+    pub fn key_element(&mut self, name: &str, key: &str) {
+        self.open(name);
+        escape(key, &mut self.out, Invalid::AsReference);
+        self.close(name);
+    }
+
+    /// Writes text into the element that is open.
+    pub fn text(&mut self, text: &str) {
+        escape_text(text, &mut self.out);
+    }
+
     /// Writes one element when there is a value.
     pub fn optional(&mut self, name: &str, text: Option<&str>) {
         if let Some(text) = text {
@@ -72,17 +85,33 @@ impl XmlWriter {
 /// A carriage return is written as `&#xD;`, because a parser turns a bare one into a line feed.
 /// Characters that XML 1.0 cannot carry at all become U+FFFD.
 pub fn escape_text(text: &str, out: &mut Vec<u8>) {
+    escape(text, out, Invalid::Replaced);
+}
+
+/// What becomes of a character that XML 1.0 cannot carry.
+#[derive(Clone, Copy)]
+enum Invalid {
+    /// U+FFFD: the document stays readable for every parser.
+    Replaced,
+    /// A character reference: the text stays exact for parsers that accept one.
+    AsReference,
+}
+
+fn escape(text: &str, out: &mut Vec<u8>, invalid: Invalid) {
     let mut utf8 = [0_u8; 4];
     for character in text.chars() {
-        match character {
-            '&' => out.extend_from_slice(b"&amp;"),
-            '<' => out.extend_from_slice(b"&lt;"),
-            '>' => out.extend_from_slice(b"&gt;"),
-            '"' => out.extend_from_slice(b"&quot;"),
-            '\r' => out.extend_from_slice(b"&#xD;"),
-            other => {
-                let kept = if is_xml_char(other) { other } else { '\u{fffd}' };
-                out.extend_from_slice(kept.encode_utf8(&mut utf8).as_bytes());
+        match (character, invalid) {
+            ('&', _) => out.extend_from_slice(b"&amp;"),
+            ('<', _) => out.extend_from_slice(b"&lt;"),
+            ('>', _) => out.extend_from_slice(b"&gt;"),
+            ('"', _) => out.extend_from_slice(b"&quot;"),
+            ('\r', _) => out.extend_from_slice(b"&#xD;"),
+            (valid, _) if is_xml_char(valid) => {
+                out.extend_from_slice(valid.encode_utf8(&mut utf8).as_bytes());
+            }
+            ('\0', _) | (_, Invalid::Replaced) => out.extend_from_slice("\u{fffd}".as_bytes()),
+            (control, Invalid::AsReference) => {
+                out.extend_from_slice(format!("&#x{:X};", u32::from(control)).as_bytes());
             }
         }
     }
