@@ -151,6 +151,18 @@ impl Pkcs11Config {
         Module::check(&self.module)
     }
 
+    /// [`Self::check`] on a thread that may block; answers the module's path and its SHA-256.
+    pub(crate) async fn check_off_thread(&self) -> Result<(String, String), KeyError> {
+        let config = self.clone();
+        let checked = tokio::task::spawn_blocking(move || config.check()).await;
+        let module = checked.map_err(|_| KeyError::Internal)??;
+        let path = module
+            .path
+            .to_str()
+            .ok_or_else(|| misconfigured("the module's path is not UTF-8"))?;
+        Ok((path.to_owned(), module.sha256))
+    }
+
     /// `CKA_ID`, decoded.
     pub(crate) fn key_id_bytes(&self) -> Result<Option<Vec<u8>>, KeyError> {
         let Some(digits) = &self.key_id else {

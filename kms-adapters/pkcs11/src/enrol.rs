@@ -3,10 +3,14 @@
 //! What lives here: [`probe`] and [`generate_kek`], each in a one-shot helper process. What must not:
 //! anything the gateway runs in service. Invariant: nothing here changes an existing key.
 
+use data_encoding::HEXLOWER;
 use sceau_keys::{BucketId, Krid, TenantId, Wrap, WrapContext, WrapScheme};
 use sceau_kms::{Finding, KeyError};
 
-use crate::config::{Pkcs11Config, misconfigured};
+use crate::config::Pkcs11Config;
+use crate::frame::{Report, Task};
+use crate::link::Link;
+use crate::provider::findings;
 
 /// What the functional test and the audit of a key found: the body of the enrolment record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +59,37 @@ pub fn enrolment_context() -> WrapContext {
 /// Tests the configured key for its scheme and audits it, in a one-shot helper process.
 ///
 /// # Errors
-/// As for `Pkcs11Provider::spawn`.
+/// As for [`crate::Pkcs11Provider::spawn`].
 pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
-    config.check()?;
-    Err(misconfigured("not there yet"))
+    let (module, module_sha256) = config.check_off_thread().await?;
+    let (link, body) = Link::start(config, &module, Task::Probe).await?;
+    link.end().await;
+    let report: Report = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
+    let decode = |digits: &str| HEXLOWER.decode(digits.as_bytes()).map_err(|_| KeyError::Internal);
+    let canary = Wrap {
+        provider: report.token_serial.clone(),
+        key_label: config.key_label.clone(),
+        key_version: config.key_version,
+        scheme: WrapScheme::AesGcmCallerIv,
+        iv: decode(&report.canary_iv)?,
+        blob: decode(&report.canary_blob)?,
+    };
+    Ok(Enrolment {
+        scheme: WrapScheme::AesGcmCallerIv,
+        findings: findings(&report.audit),
+        token_serial: report.token_serial,
+        token_label: report.token_label,
+        token_model: report.token_model,
+        token_firmware: report.token_firmware,
+        key_label: config.key_label.clone(),
+        key_id: report.audit.key_id,
+        key_version: config.key_version,
+        check_value: report.audit.check_value,
+        attributes: report.audit.attributes,
+        tamper_codes: report.tamper_codes,
+        canary,
+        module_sha256,
+    })
 }
 
 /// Generates an AES-256 key-encryption key in the token, under the configured label and id (a random
@@ -66,8 +97,11 @@ pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
 /// helper process, never part of the gateway's service.
 ///
 /// # Errors
-/// [`KeyError::Misconfigured`] when a key of that label exists or the token refuses.
+/// [`KeyError::Misconfigured`] when a key of that name exists or the token refuses; otherwise as for
+/// [`crate::Pkcs11Provider::spawn`].
 pub async fn generate_kek(config: &Pkcs11Config) -> Result<String, KeyError> {
-    config.check()?;
-    Err(misconfigured("not there yet"))
+    let (module, _) = config.check_off_thread().await?;
+    let (link, body) = Link::start(config, &module, Task::Generate).await?;
+    link.end().await;
+    String::from_utf8(body.to_vec()).map_err(|_| KeyError::Internal)
 }

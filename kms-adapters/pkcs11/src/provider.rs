@@ -1,42 +1,255 @@
-//! Skeleton.
-use std::time::Duration;
+//! The provider: what the gateway holds.
+//!
+//! What lives here: [`Pkcs11Provider`], which turns keys and wraps into frames and back. What must
+//! not: processes, restarts. Invariant: a wrap that this key cannot have made is refused before the
+//! HSM is asked.
 
-use sceau_kms::{KeyError, ProviderInfo};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use sceau_keys::{SecretKey, WRAP_CONTEXT_BYTES, Wrap, WrapContext, WrapScheme};
+use sceau_kms::{
+    BoxFuture, Finding, Health, HealthState, KeyError, KeyProvider, KeyState, KeyStatus, Probe, ProviderInfo,
+    ProviderKind, RANDOM_BYTES_MAX, Reason, Residency, Severity,
+};
+use zeroize::Zeroizing;
 
 use crate::config::Pkcs11Config;
+use crate::frame::{Audit, BLOB_BYTES, IV_BYTES, Op, Secret};
+use crate::supervise::{Calls, State};
+
+/// Time for calls that bring no deadline of their own: health, description, randomness.
+const OWN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An HSM as a key provider.
+///
+/// The HSM's module runs in a helper process. When that dies, requests under way are tried once more on
+/// the next one within their deadline; when the HSM asks for an operator (a wrong, locked or expired
+/// PIN), every call answers [`KeyError::NeedsOperator`] until a new provider is made.
 pub struct Pkcs11Provider {
     info: ProviderInfo,
+    location: String,
+    module_sha256: String,
+    calls: Calls,
 }
 
 impl Pkcs11Provider {
     /// Starts the helper and waits until the HSM has passed its functional test. Needs a running tokio
-    /// runtime, which it keeps using until dropped.
+    /// runtime, which it keeps using until dropped. Takes 30 s at most.
     ///
     /// # Errors
     /// [`KeyError::Misconfigured`], [`KeyError::NeedsOperator`], [`KeyError::KeyNotFound`],
     /// [`KeyError::KeyNotUsable`] or [`KeyError::Unavailable`].
     pub async fn spawn(config: Pkcs11Config) -> Result<Self, KeyError> {
-        config.check()?;
-        Err(KeyError::Unavailable {
-            retry_after: Duration::from_secs(1),
+        let (module_path, module_sha256) = config.check_off_thread().await?;
+        let (key_label, key_version) = (config.key_label.clone(), config.key_version);
+        let (calls, report) = Calls::start(config, module_path.clone()).await?;
+        tracing::info!(
+            module = module_path,
+            module_sha256,
+            token_serial = report.token_serial,
+            token_firmware = report.token_firmware,
+            key_label,
+            key_version,
+            tamper_codes = ?report.tamper_codes,
+            "the HSM passed its test"
+        );
+        for finding in findings(&report.audit) {
+            tracing::warn!(finding = finding.what, "audit of the key's attributes");
+        }
+        let location = format!(
+            "token {} (serial {}, {}, firmware {})",
+            report.token_label, report.token_serial, report.token_model, report.token_firmware
+        );
+        let info = ProviderInfo {
+            kind: ProviderKind::Pkcs11,
+            instance: report.token_serial,
+            residency: Residency::Hsm,
+            is_production_grade: true,
+            key_label,
+            key_version,
+            scheme: WrapScheme::AesGcmCallerIv,
+        };
+        Ok(Self {
+            info,
+            location,
+            module_sha256,
+            calls,
         })
     }
 
     /// Process id of the running helper.
     pub fn helper_pid(&self) -> Option<u32> {
-        let _ = &self.info;
-        None
+        Some(self.calls.shared.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 
     /// How often a helper was started after the first one.
     pub fn restarts(&self) -> u64 {
-        0
+        self.calls.shared.restarts.load(Ordering::Relaxed)
     }
 
-    /// Requests under way or waiting.
+    /// Requests under way or waiting, 256 at most.
     pub fn queue_depth(&self) -> usize {
-        0
+        self.calls.shared.depth()
+    }
+
+    /// SHA-256 of the module in hexadecimal, for comparison with the enrolment record.
+    pub fn module_sha256(&self) -> &str {
+        &self.module_sha256
+    }
+
+    async fn wrap_key(
+        &self,
+        key: &SecretKey,
+        context: &WrapContext,
+        deadline: Duration,
+    ) -> Result<Wrap, KeyError> {
+        let answer = self
+            .calls
+            .call(Op::Wrap, body(context, &[key.expose()]), deadline)
+            .await?;
+        let (iv, blob) = answer.split_at_checked(IV_BYTES).ok_or(KeyError::Internal)?;
+        // A token that hands the key back in clear, or not whole, is broken.
+        if blob.len() != BLOB_BYTES || blob.starts_with(key.expose()) {
+            return Err(KeyError::Internal);
+        }
+        Ok(Wrap {
+            provider: self.info.instance.clone(),
+            key_label: self.info.key_label.clone(),
+            key_version: self.info.key_version,
+            scheme: self.info.scheme,
+            iv: iv.to_vec(),
+            blob: blob.to_vec(),
+        })
+    }
+
+    async fn unwrap_key(
+        &self,
+        wrap: &Wrap,
+        context: &WrapContext,
+        deadline: Duration,
+    ) -> Result<SecretKey, KeyError> {
+        self.info.check_names(wrap)?;
+        if wrap.iv.len() != IV_BYTES || wrap.blob.len() != BLOB_BYTES {
+            return Err(KeyError::InvalidCiphertext);
+        }
+        let answer = self
+            .calls
+            .call(Op::Unwrap, body(context, &[&wrap.iv, &wrap.blob]), deadline)
+            .await?;
+        SecretKey::from_slice(&answer).ok_or(KeyError::Internal)
+    }
+
+    async fn audit(&self) -> Result<KeyStatus, KeyError> {
+        let answer = self
+            .calls
+            .call(Op::Describe, Secret::default(), OWN_DEADLINE)
+            .await?;
+        let audit: Audit = serde_json::from_slice(&answer).map_err(|_| KeyError::Internal)?;
+        Ok(KeyStatus {
+            state: KeyState::Active,
+            key_version: self.info.key_version,
+            location: self.location.clone(),
+            findings: findings(&audit),
+        })
+    }
+
+    async fn draw(&self, bytes: usize) -> Result<Secret, KeyError> {
+        let count = u32::try_from(bytes).map_err(|_| KeyError::Internal)?;
+        if bytes > RANDOM_BYTES_MAX {
+            return Err(KeyError::Internal);
+        }
+        let body = Zeroizing::new(count.to_be_bytes().to_vec());
+        let answer = self.calls.call(Op::Random, body, OWN_DEADLINE).await?;
+        if answer.len() == bytes {
+            Ok(answer)
+        } else {
+            Err(KeyError::Internal)
+        }
+    }
+
+    async fn look(&self, probe: Probe) -> Health {
+        let start = Instant::now();
+        let error = match probe {
+            Probe::Shallow => self.calls.shared.refusal(),
+            Probe::Canary => self
+                .calls
+                .call(Op::Canary, Secret::default(), OWN_DEADLINE)
+                .await
+                .err(),
+        };
+        let state = match (&error, self.calls.shared.state()) {
+            (None, _) => HealthState::Ready,
+            (Some(_), State::Latched(_)) => HealthState::Down,
+            (Some(_), State::Serving | State::Down { .. }) => HealthState::Recovering,
+        };
+        Health {
+            state,
+            error,
+            elapsed: start.elapsed(),
+        }
+    }
+}
+
+pub(crate) fn findings(audit: &Audit) -> Vec<Finding> {
+    let errors = audit.errors.iter().map(|what| (Severity::Error, what));
+    let warnings = audit.warnings.iter().map(|what| (Severity::Warning, what));
+    errors
+        .chain(warnings)
+        .map(|(severity, what)| Finding {
+            severity,
+            what: what.clone(),
+        })
+        .collect()
+}
+
+/// A request's body: the context, then `parts`. Made in one piece, so that no unwiped copy remains.
+fn body(context: &WrapContext, parts: &[&[u8]]) -> Secret {
+    let length = parts
+        .iter()
+        .fold(WRAP_CONTEXT_BYTES, |sum, part| sum.saturating_add(part.len()));
+    let mut body = Zeroizing::new(Vec::with_capacity(length));
+    body.extend_from_slice(&context.to_bytes());
+    parts.iter().for_each(|part| body.extend_from_slice(part));
+    body
+}
+
+impl KeyProvider for Pkcs11Provider {
+    fn info(&self) -> &ProviderInfo {
+        &self.info
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<KeyStatus, KeyError>> {
+        Box::pin(self.audit())
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        key: &'a SecretKey,
+        context: &'a WrapContext,
+        reason: Reason,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Wrap, KeyError>> {
+        tracing::trace!(%reason, "wrap");
+        Box::pin(self.wrap_key(key, context, deadline))
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrap: &'a Wrap,
+        context: &'a WrapContext,
+        reason: Reason,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<SecretKey, KeyError>> {
+        tracing::trace!(%reason, "unwrap");
+        Box::pin(self.unwrap_key(wrap, context, deadline))
+    }
+
+    fn random(&self, bytes: usize) -> BoxFuture<'_, Result<Zeroizing<Vec<u8>>, KeyError>> {
+        Box::pin(self.draw(bytes))
+    }
+
+    fn health(&self, probe: Probe) -> BoxFuture<'_, Health> {
+        Box::pin(self.look(probe))
     }
 }

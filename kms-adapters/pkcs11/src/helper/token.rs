@@ -1,0 +1,259 @@
+//! The token: finding it, logging in, and the sessions of the workers.
+//!
+//! What lives here: [`Token`] with its anchor session, and [`Bench`], one worker's session and key.
+//! What must not: encryption. Invariant: a key handle is used only in the epoch it was looked up in,
+//! because its number may name another key after a new login.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::RawAuthPin;
+use sceau_kms::KeyError;
+use zeroize::Zeroizing;
+
+use super::fault::{Fault, classify, credential_advice, name};
+use super::note;
+use crate::config::misconfigured;
+use crate::frame::Setup;
+
+/// Longest PIN in bytes, with its newline.
+const PIN_BYTES_MAX: usize = 257;
+/// When to ask again after the token did not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) fn unavailable(doing: &str, error: &Error) -> KeyError {
+    note(&format!("{doing}: {}", name(error)));
+    KeyError::Unavailable {
+        retry_after: RETRY_AFTER,
+    }
+}
+
+/// One worker's session and the key's handle in it.
+pub(super) struct Bench {
+    pub(super) session: Session,
+    pub(super) key: ObjectHandle,
+    /// The login this handle belongs to.
+    epoch: u64,
+}
+
+/// The chosen token of a loaded module.
+pub(super) struct Token {
+    module: Pkcs11,
+    slot: Slot,
+    setup: Setup,
+    /// Does no work; keeps the login while workers' sessions come and go.
+    anchor: Mutex<Option<Session>>,
+    /// Counts logins.
+    epoch: AtomicU64,
+}
+
+impl Token {
+    /// Loads the module and finds the one token that matches. No login yet.
+    pub(super) fn find(setup: Setup) -> Result<Self, KeyError> {
+        let module = Pkcs11::new(&setup.module)
+            .map_err(|error| misconfigured(format!("the PKCS#11 module does not load: {error}")))?;
+        module
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+            .map_err(|error| unavailable("initialising the module", &error))?;
+        let slots = module
+            .get_slots_with_token()
+            .map_err(|error| unavailable("listing the slots", &error))?;
+        if slots.is_empty() {
+            note("the module shows no token");
+            return Err(KeyError::Unavailable {
+                retry_after: RETRY_AFTER,
+            });
+        }
+        let mut found = None;
+        for slot in slots.iter().copied() {
+            let Ok(info) = module.get_token_info(slot) else {
+                continue;
+            };
+            if !matches_setup(&info, &setup) {
+                continue;
+            }
+            if found.replace(slot).is_some() {
+                return Err(misconfigured(
+                    "more than one token matches; select it by serial number",
+                ));
+            }
+        }
+        let slot = found.ok_or_else(|| {
+            misconfigured(format!(
+                "none of the {} tokens matches the configured one",
+                slots.len()
+            ))
+        })?;
+        Ok(Self {
+            module,
+            slot,
+            setup,
+            anchor: Mutex::new(None),
+            epoch: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub(super) fn info(&self) -> Result<TokenInfo, KeyError> {
+        self.module
+            .get_token_info(self.slot)
+            .map_err(|error| unavailable("reading the token", &error))
+    }
+
+    /// Logs in on the anchor session, unless it is still logged in or another worker logged in since
+    /// `seen`. Answers nothing useful but success; handles of older epochs are void afterwards.
+    pub(super) fn login(&self, seen: u64) -> Result<(), KeyError> {
+        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != seen || anchor.as_ref().is_some_and(is_logged_in) {
+            return Ok(());
+        }
+        *anchor = None;
+        refuse_risky_login(&self.info()?)?;
+        let session = self
+            .module
+            .open_ro_session(self.slot)
+            .map_err(|error| unavailable("opening the anchor session", &error))?;
+        self.login_on(&session)?;
+        *anchor = Some(session);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn login_on(&self, session: &Session) -> Result<(), KeyError> {
+        match session.login_with_raw(UserType::User, &read_pin(&self.setup.pin_file)?) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) if classify(&error, &[]) == Fault::Credential => {
+                note(&format!("login: {}", name(&error)));
+                Err(KeyError::NeedsOperator {
+                    what: credential_advice(&error).to_owned(),
+                })
+            }
+            Err(error) => Err(unavailable("logging in", &error)),
+        }
+    }
+
+    /// A session that may create keys, logged in, for the one-shot that generates a key.
+    pub(super) fn officer_session(&self) -> Result<Session, KeyError> {
+        refuse_risky_login(&self.info()?)?;
+        let session = self
+            .module
+            .open_rw_session(self.slot)
+            .map_err(|error| unavailable("opening a writing session", &error))?;
+        self.login_on(&session)?;
+        Ok(session)
+    }
+
+    /// The number of the present login.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Opens a session and looks the key up in it.
+    pub(super) fn bench(&self) -> Result<Bench, KeyError> {
+        let epoch = self.epoch();
+        let session = self
+            .module
+            .open_ro_session(self.slot)
+            .map_err(|error| unavailable("opening a session", &error))?;
+        let key = self.only_key(&session)?;
+        Ok(Bench { session, key, epoch })
+    }
+
+    /// Whether the handle of `bench` belongs to the present login.
+    pub(super) fn is_current(&self, bench: &Bench) -> bool {
+        bench.epoch == self.epoch()
+    }
+
+    fn only_key(&self, session: &Session) -> Result<ObjectHandle, KeyError> {
+        let found = session
+            .find_objects(&self.key_template())
+            .map_err(|error| unavailable("looking the key up", &error))?;
+        match found.as_slice() {
+            [] => Err(KeyError::KeyNotFound),
+            [key] => Ok(*key),
+            _ => Err(misconfigured("more than one key matches; give its id as well")),
+        }
+    }
+
+    /// What the configured key looks like.
+    pub(super) fn key_template(&self) -> Vec<Attribute> {
+        let mut template = vec![
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::Label(self.setup.key_label.clone().into_bytes()),
+        ];
+        template.extend(self.setup.key_id.clone().map(Attribute::Id));
+        template
+    }
+}
+
+fn matches_setup(info: &TokenInfo, setup: &Setup) -> bool {
+    let is_serial = |wanted: &String| info.serial_number().trim() == wanted;
+    let is_label = |wanted: &String| info.label().trim() == wanted;
+    setup.token_serial.as_ref().is_none_or(is_serial) && setup.token_label.as_ref().is_none_or(is_label)
+}
+
+fn is_logged_in(anchor: &Session) -> bool {
+    let state = anchor.get_session_info().map(|info| info.session_state());
+    state.is_ok_and(|state| matches!(state, SessionState::RoUser | SessionState::RwUser))
+}
+
+/// Refuses to log in where one more wrong PIN would lock the token, or where it cannot succeed.
+fn refuse_risky_login(info: &TokenInfo) -> Result<(), KeyError> {
+    let what = if info.user_pin_locked() {
+        "the user PIN is locked; unlock it with the HSM's tools, then restart"
+    } else if info.user_pin_final_try() {
+        "one more wrong PIN locks the token; log in once with the HSM's tools, then restart"
+    } else if info.user_pin_to_be_changed() {
+        "the user PIN has expired; change it with the HSM's tools, then restart"
+    } else if !info.user_pin_initialized() {
+        "the token has no user PIN yet; set it with the HSM's tools, then restart"
+    } else {
+        return Ok(());
+    };
+    Err(KeyError::NeedsOperator {
+        what: what.to_owned(),
+    })
+}
+
+/// Reads the PIN anew for each login, so that it is not kept. Every copy made here is wiped.
+fn read_pin(path: &str) -> Result<RawAuthPin, KeyError> {
+    let unreadable = |error| misconfigured(format!("the PIN file: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let facts = file.metadata().map_err(unreadable)?;
+    if !facts.is_file() || facts.permissions().mode() & 0o077 != 0 {
+        return Err(misconfigured(
+            "the PIN file must be a plain file that only its owner may read",
+        ));
+    }
+    let mut text = Zeroizing::new([0_u8; PIN_BYTES_MAX]);
+    let mut length: usize = 0;
+    loop {
+        let room = text.get_mut(length..).unwrap_or_default();
+        if room.is_empty() {
+            return Err(misconfigured("the PIN file is too long"));
+        }
+        match file.read(room).map_err(unreadable)? {
+            0 => break,
+            more => length = length.saturating_add(more),
+        }
+    }
+    let text = text.get(..length).unwrap_or_default();
+    let pin = text.strip_suffix(b"\n").unwrap_or(text);
+    if pin.is_empty() {
+        return Err(misconfigured("the PIN file is empty"));
+    }
+    Ok(RawAuthPin::new(Box::new(pin.to_vec())))
+}
