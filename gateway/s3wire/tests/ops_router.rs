@@ -1,0 +1,388 @@
+//! Which requests become which operation, and which become 501.
+#![allow(clippy::arithmetic_side_effects, reason = "a test")]
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::op::{Class, OPERATIONS, Operation, Scope};
+use sceau_s3wire::router::{QUERY_PARAMETERS_MAX, part_number, route};
+use sceau_s3wire::target::{QueryPair, RawQuery};
+
+/// Routes `METHOD /path?query`, with a copy source when the line ends in ` +copy`.
+fn try_route(line: &str) -> Result<Operation, ErrorCode> {
+    let (line, copies) = line
+        .strip_suffix(" +copy")
+        .map_or((line, false), |line| (line, true));
+    let (method, target) = line.split_once(' ').unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (bucket, key) = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((&path[1..], ""));
+    let query = RawQuery::parse(query.as_bytes()).unwrap();
+    let mut headers = HeaderMap::new();
+    if copies {
+        headers.insert("x-amz-copy-source", HeaderValue::from_static("/bkt/key"));
+    }
+    route(
+        method,
+        !bucket.is_empty(),
+        !key.is_empty(),
+        query.pairs(),
+        &headers,
+    )
+    .map_err(|error| error.code)
+}
+
+#[test]
+fn each_operation_is_found() {
+    use Operation::*;
+    let rows = [
+        ("GET /", ListBuckets),
+        ("GET /?x-id=ListBuckets", ListBuckets),
+        (
+            "GET /?max-buckets=10&continuation-token=t&prefix=p&bucket-region=r",
+            ListBuckets,
+        ),
+        ("PUT /b", CreateBucket),
+        ("PUT /b/", CreateBucket),
+        ("HEAD /b", HeadBucket),
+        ("DELETE /b", DeleteBucket),
+        ("GET /b?location", GetBucketLocation),
+        ("GET /b?location=", GetBucketLocation),
+        ("GET /b", ListObjects),
+        (
+            "GET /b?prefix=&delimiter=/&max-keys=1&marker=m&encoding-type=url",
+            ListObjects,
+        ),
+        ("GET /b?list-type=2", ListObjectsV2),
+        (
+            "GET /b/?list-type=2&prefix=a&start-after=b&continuation-token=c&fetch-owner=true",
+            ListObjectsV2,
+        ),
+        ("GET /b?uploads", ListMultipartUploads),
+        (
+            "GET /b?uploads&prefix=p&key-marker=k&upload-id-marker=u&max-uploads=1",
+            ListMultipartUploads,
+        ),
+        ("POST /b?delete", DeleteObjects),
+        ("POST /b?delete=&x-id=DeleteObjects", DeleteObjects),
+        ("GET /b/k", GetObject),
+        ("GET /b/k?x-id=GetObject", GetObject),
+        ("GET /b/k?x-id=DeleteObject", GetObject),
+        ("GET /b/k?response-content-type=a&response-expires=b", GetObject),
+        (
+            "GET /b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c&X-Amz-Date=d&X-Amz-Expires=1&X-Amz-SignedHeaders=host\
+             &X-Amz-Signature=s&X-Amz-Security-Token=t&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-amz-checksum-mode=ENABLED",
+            GetObject,
+        ),
+        ("HEAD /b/k", HeadObject),
+        ("HEAD /b/k?response-cache-control=x", HeadObject),
+        ("PUT /b/k", PutObject),
+        ("PUT /b/k/", PutObject),
+        ("PUT /b/k?x-id=PutObject", PutObject),
+        ("PUT /b/k +copy", CopyObject),
+        ("DELETE /b/k", DeleteObject),
+        ("POST /b/k?uploads", CreateMultipartUpload),
+        ("PUT /b/k?partNumber=1&uploadId=u", UploadPart),
+        ("PUT /b/k?uploadId=u&partNumber=1 +copy", UploadPartCopy),
+        ("POST /b/k?uploadId=u", CompleteMultipartUpload),
+        ("DELETE /b/k?uploadId=u", AbortMultipartUpload),
+        ("GET /b/k?uploadId=u&max-parts=2&part-number-marker=1", ListParts),
+    ];
+    for (line, operation) in rows {
+        assert_eq!(try_route(line), Ok(operation), "{line}");
+    }
+    for operation in Operation::ALL {
+        assert!(
+            rows.iter().any(|(_, found)| found == operation),
+            "{operation:?} has no row in this test"
+        );
+    }
+}
+
+#[test]
+fn what_no_row_names_is_not_implemented() {
+    let subresources = [
+        "abac",
+        "accelerate",
+        "acl",
+        "analytics",
+        "annotation",
+        "append",
+        "attributes",
+        "cors",
+        "encryption",
+        "intelligent-tiering",
+        "inventory",
+        "legal-hold",
+        "lifecycle",
+        "logging",
+        "metadataConfiguration",
+        "metadataTable",
+        "metrics",
+        "notification",
+        "object-lock",
+        "ownershipControls",
+        "partNumber=1",
+        "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "renameObject",
+        "replication",
+        "requestPayment",
+        "restore",
+        "retention",
+        "select",
+        "session",
+        "tagging",
+        "torrent",
+        "versionId=1",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+        "somethingNew",
+        "x-amz-acl=public-read",
+        "x-amz-meta-a=b",
+        "x-amz-checksum-crc32=AAAAAA==",
+        "Uploads",
+        "UPLOADID=u",
+        "%00",
+        "list-type=1",
+        "list-type",
+        "events=s3",
+        "nosuch=%26",
+    ];
+    for subresource in subresources {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+            for path in ["/", "/b", "/b/k"] {
+                let line = format!("{method} {path}?{subresource}");
+                assert_eq!(try_route(&line), Err(ErrorCode::NotImplemented), "{line}");
+            }
+        }
+    }
+    for line in [
+        "POST /",
+        "PUT /",
+        "DELETE /",
+        "HEAD /",
+        "POST /b",
+        "POST /b/k",
+        "PATCH /b/k",
+        "OPTIONS /b/k",
+        "OPTIONS /b",
+        "CONNECT /b",
+        "TRACE /b/k",
+        "get /b/k",
+        "GET /b?delete",
+        "DELETE /b?delete",
+        "PUT /b?uploads",
+        "GET /b/k?uploads",
+        "POST /b?uploads",
+        "GET /b?uploads=x",
+        "GET /b?uploadId=u",
+        "PUT /b/k?uploadId=u",
+        "PUT /b/k?partNumber=1",
+        "PUT /b/k?partNumber=1&uploadId=",
+        "DELETE /b/k?uploadId",
+        "HEAD /b/k?uploadId=u",
+        "POST /b/k?uploadId=u&uploads",
+        "GET /b/k?uploadId=u&response-expires=x",
+        "PUT /b/k?response-content-type=x",
+        "GET /b?response-content-type=x",
+        "GET /b?list-type=2&marker=m",
+        "GET /b?start-after=x",
+        "GET /b?location&prefix=a",
+        "GET /b/k?list-type=2",
+        "GET /b/k?prefix=a",
+        "PUT /b/k?partNumber=1&uploadId=u&append",
+        "POST /b?delete&uploads",
+        "GET /b?uploads&versions",
+        "GET /b/k +copy",
+        "PUT /b +copy",
+        "POST /b/k?uploads +copy",
+        "POST /b/k?uploadId=u +copy",
+        "DELETE /b/k +copy",
+    ] {
+        assert_eq!(try_route(line), Err(ErrorCode::NotImplemented), "{line}");
+    }
+}
+
+#[test]
+fn repeated_parameters_are_refused_even_with_equal_values() {
+    for line in [
+        "GET /b?prefix=a&prefix=b",
+        "GET /b?list-type=2&list-type=2",
+        "PUT /b/k?partNumber=1&partNumber=2&uploadId=u",
+        "GET /b/k?uploadId=u&uploadId=u",
+        "POST /b?delete&delete",
+        "GET /b/k?acl&acl",
+        "GET /b?pre%66ix=a&prefix=b",
+    ] {
+        assert_eq!(try_route(line), Err(ErrorCode::InvalidArgument), "{line}");
+    }
+}
+
+#[test]
+fn too_many_parameters_are_refused() {
+    let pairs: Vec<QueryPair> = (0..=QUERY_PARAMETERS_MAX)
+        .map(|number| QueryPair {
+            name: format!("p{number}"),
+            value: String::new(),
+        })
+        .collect();
+    let error = route("GET", true, true, &pairs, &HeaderMap::new()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn a_refusal_names_what_stood_in_the_way_without_control_characters() {
+    let query = RawQuery::parse(b"a%0d%0ab&x=1").unwrap();
+    let error = route("GET", true, true, query.pairs(), &HeaderMap::new()).unwrap_err();
+    assert_eq!(
+        error.message,
+        "The query parameter 'ab' is not supported with this request."
+    );
+}
+
+#[test]
+fn part_numbers_are_plain_decimals_in_range() {
+    for (text, number) in [("1", 1), ("9999", 9999), ("0007", 7)] {
+        assert_eq!(part_number(text), Ok(number), "{text}");
+    }
+    for text in [
+        "",
+        "0",
+        "10000",
+        "10001",
+        "-1",
+        "+1",
+        "1.0",
+        "1 ",
+        "99999999999",
+        "١",
+        "0x1",
+    ] {
+        assert_eq!(
+            part_number(text).unwrap_err().code,
+            ErrorCode::InvalidArgument,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_table_is_complete_and_no_two_rows_can_match_one_request() {
+    assert_eq!(OPERATIONS.len(), Operation::ALL.len());
+    for row in OPERATIONS {
+        assert_eq!(
+            (row.operation.name(), row.name),
+            (row.name, format!("{:?}", row.operation).as_str())
+        );
+        assert_ne!(row.class, Class::Refuse);
+        // The smallest request of a row, alone and with everything it allows, leads back to it.
+        for allowed in [&[][..], row.allowed] {
+            let value = |selector: &sceau_s3wire::op::Selector| {
+                ["", "2", "v"]
+                    .into_iter()
+                    .find(|value| selector.accepts(value))
+                    .unwrap()
+                    .to_owned()
+            };
+            let mut pairs: Vec<QueryPair> = row
+                .selectors
+                .iter()
+                .map(|selector| QueryPair {
+                    name: selector.key().to_owned(),
+                    value: value(selector),
+                })
+                .collect();
+            pairs.extend(allowed.iter().map(|key| QueryPair {
+                name: (*key).to_owned(),
+                value: "v".to_owned(),
+            }));
+            let mut headers = HeaderMap::new();
+            if row.copy_source {
+                headers.insert("x-amz-copy-source", HeaderValue::from_static("/b/k"));
+            }
+            let (bucket, key) = (row.scope != Scope::Service, row.scope == Scope::Object);
+            assert_eq!(
+                route(row.method, bucket, key, &pairs, &headers),
+                Ok(row.operation)
+            );
+        }
+    }
+    for (index, one) in OPERATIONS.iter().enumerate() {
+        for other in OPERATIONS.iter().skip(index + 1) {
+            let same_shape = one.scope == other.scope
+                && one.method == other.method
+                && one.copy_source == other.copy_source;
+            let names = |row: &sceau_s3wire::op::Row, key: &str| {
+                row.allowed.contains(&key) || row.selectors.iter().any(|selector| selector.key() == key)
+            };
+            let excluded = one.selectors.iter().any(|selector| !names(other, selector.key()))
+                || other.selectors.iter().any(|selector| !names(one, selector.key()));
+            assert!(!same_shape || excluded, "{} and {}", one.name, other.name);
+        }
+    }
+}
+
+/// Operations whose request has the very shape of another; they differ in the host only.
+const SAME_SHAPE: &[(&str, Operation)] = &[("ListDirectoryBuckets", Operation::ListBuckets)];
+
+#[test]
+fn every_operation_of_the_aws_model_is_routed_or_refused() {
+    let vectors = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/vectors/botocore_requests.json"
+    );
+    let text = std::fs::read_to_string(vectors).unwrap();
+    let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let requests = vectors["requests"].as_array().unwrap();
+    assert!(requests.len() > 110);
+    let mut routed = 0;
+    for request in requests {
+        let name = request["operation"].as_str().unwrap();
+        let pairs = |field: &str| -> Vec<(String, String)> {
+            serde_json::from_value(request[field].clone()).unwrap()
+        };
+        let query: Vec<QueryPair> = pairs("query")
+            .into_iter()
+            .map(|(name, value)| QueryPair { name, value })
+            .collect();
+        let headers: HeaderMap = pairs("headers")
+            .into_iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::try_from(name).unwrap(),
+                    HeaderValue::try_from(value).unwrap(),
+                )
+            })
+            .collect();
+        let has = |field: &str| !request[field].as_str().unwrap().is_empty();
+        let found = route(
+            request["method"].as_str().unwrap(),
+            has("bucket"),
+            has("key"),
+            &query,
+            &headers,
+        );
+        let own = Operation::ALL.iter().find(|operation| operation.name() == name);
+        let same = SAME_SHAPE
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, operation)| operation);
+        match own.or(same) {
+            Some(operation) => {
+                assert_eq!(found.as_ref(), Ok(operation), "{name}");
+                routed += 1;
+            }
+            None => assert_eq!(
+                found.map_err(|error| error.code),
+                Err(ErrorCode::NotImplemented),
+                "{name}"
+            ),
+        }
+    }
+    assert_eq!(routed, Operation::ALL.len() + SAME_SHAPE.len());
+}
