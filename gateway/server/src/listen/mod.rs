@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use framing::check_framing;
-pub use tls::{TlsFiles, acceptor};
+pub use tls::acceptor;
 
 use crate::limits;
 use crate::respond::ResponseBody;

@@ -1,0 +1,255 @@
+//! The running gateway: what every request shares, and the walk of one request.
+//!
+//! What lives here: [`Gateway`] and the order of the rooms. What must not: what happens inside a room.
+//! Invariant: the walk is the one in the crate's documentation; an error in any room ends it there and
+//! becomes the answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use sceau_envelope::Engine;
+use sceau_s3wire::amztime;
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::router;
+use sceau_s3wire::sigv4::{SigningKeyCache, VerifyRules};
+use tokio::sync::Semaphore;
+
+use crate::access::AccessService;
+use crate::auth::{Authenticated, RawRequest};
+use crate::authorize::Authorized;
+use crate::crypt::layout_cache::LayoutCache;
+use crate::crypt::upload_cache::UploadCache;
+use crate::error::{GatewayError, Kind, Result, Side};
+use crate::execute::{self, RequestBody};
+use crate::keyring::KeyringService;
+use crate::limits;
+use crate::listen::{self, Service};
+use crate::plan::request::{self, Head, StoreAbilities};
+use crate::record::{Record, RequestId};
+use crate::respond::{self, Answer, ResponseBody};
+use crate::telemetry::Metrics;
+use crate::upstream::{ControlBucket, Store};
+
+/// Settings of the request path.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Domains under which `bucket.domain` addresses a bucket.
+    pub domains: Vec<String>,
+    /// Longest silence of a client within a body.
+    pub body_idle_wait: Duration,
+    /// Requests worked on at once; further ones wait.
+    pub in_flight_max: usize,
+}
+
+/// Names a gateway in the headers that it seals.
+pub struct Writer {
+    id: [u8; 8],
+    sequence: AtomicU64,
+}
+
+impl Writer {
+    /// The identifier drawn at start.
+    pub fn id(&self) -> [u8; 8] {
+        self.id
+    }
+
+    /// The next number.
+    pub fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What a gateway is built from.
+pub struct AppParts {
+    /// Settings of the request path.
+    pub settings: Settings,
+    /// The store.
+    pub store: Store,
+    /// The control bucket in it.
+    pub control: ControlBucket,
+    /// Buckets and keys.
+    pub keyring: Arc<KeyringService>,
+    /// Credentials and policy.
+    pub access: Arc<AccessService>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The running gateway.
+pub struct Gateway {
+    /// Settings of the request path.
+    pub settings: Settings,
+    /// The store.
+    pub store: Store,
+    /// The control bucket in it.
+    pub control: ControlBucket,
+    /// Buckets and keys.
+    pub keyring: Arc<KeyringService>,
+    /// Credentials and policy.
+    pub access: Arc<AccessService>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The AEAD engine.
+    pub engine: Engine,
+    /// This gateway's name in sealed headers.
+    pub writer: Writer,
+    /// Layouts of multipart objects read lately.
+    pub layouts: LayoutCache,
+    /// States of open uploads used lately.
+    pub uploads: UploadCache,
+    /// Signing keys derived lately.
+    pub signing_keys: SigningKeyCache,
+    /// What signatures must satisfy.
+    pub verify_rules: VerifyRules,
+    permits: Semaphore,
+}
+
+impl Gateway {
+    /// Builds the gateway. Fails only without randomness.
+    pub fn new(parts: AppParts) -> Result<Arc<Self>> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|_| GatewayError::new(Kind::Internal, "no randomness"))?;
+        let engine = Engine::fastest();
+        tracing::info!(engine = engine.kind().name(), "sealing engine chosen");
+        Ok(Arc::new(Self {
+            permits: Semaphore::new(parts.settings.in_flight_max),
+            settings: parts.settings,
+            store: parts.store,
+            control: parts.control,
+            keyring: parts.keyring,
+            access: parts.access,
+            metrics: parts.metrics,
+            engine,
+            writer: Writer { id, sequence: AtomicU64::new(0) },
+            layouts: LayoutCache::default(),
+            uploads: UploadCache::default(),
+            signing_keys: SigningKeyCache::new(),
+            verify_rules: VerifyRules::default(),
+        }))
+    }
+
+    /// Name of the control bucket.
+    pub fn control_bucket(&self) -> &str {
+        self.control.name()
+    }
+
+    /// The control bucket does not exist for clients.
+    pub fn refuse_control_bucket(&self, name: &str) -> Result<()> {
+        if name == self.control_bucket() { Err(GatewayError::code(ErrorCode::NoSuchBucket)) } else { Ok(()) }
+    }
+
+    /// Now, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Now, as S3 documents write it.
+    pub fn now_iso8601(&self) -> String {
+        amztime::format_iso8601(since_epoch().as_secs())
+    }
+
+    /// Walks one request through the rooms up to its answer.
+    async fn answer(&self, request: RawRequest, body: &mut RequestBody, record: &mut Record) -> Result<Answer> {
+        record.bucket.clone_from(&request.name.bucket);
+        record.key.clone_from(&request.name.key);
+        let authenticated = Authenticated::prove(self, request, since_epoch().as_secs()).inspect_err(|error| {
+            self.metrics.auth_failure(error.kind.code().code());
+        })?;
+        record.principal = Some(authenticated.principal.as_str().to_owned());
+        let operation = route(&authenticated.request)?;
+        record.operation = operation.name();
+        let authorized = Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
+            self.metrics.policy_denial(operation.name());
+        })?;
+        let raw = &authorized.authenticated.request;
+        let head = Head {
+            bucket: raw.name.bucket.as_deref(),
+            key: raw.name.key.as_deref(),
+            query: raw.target.query().pairs(),
+            headers: &raw.headers,
+        };
+        let abilities = StoreAbilities { conditional_writes: self.store.capabilities().conditional_writes };
+        let plan = request::plan(operation, &head, abilities)?;
+        execute::execute(self, &authorized, plan, body).await
+    }
+}
+
+fn since_epoch() -> Duration {
+    // A clock before 1970 makes every signature too skewed, which is the right answer to it.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn route(request: &RawRequest) -> Result<sceau_s3wire::op::Operation> {
+    let query: Vec<(&str, &str)> =
+        request.target.query().pairs().iter().map(|pair| (pair.name.as_str(), pair.value.as_str())).collect();
+    let (has_bucket, has_key) = (request.name.bucket.is_some(), request.name.key.is_some());
+    router::route(request.method.as_str(), has_bucket, has_key, &query, &request.headers)
+        .map_err(|error| GatewayError::client(error.code, error.message))
+}
+
+impl Service for Gateway {
+    async fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        remote: SocketAddr,
+        _is_tls: bool,
+    ) -> Response<ResponseBody> {
+        let (parts, incoming) = request.into_parts();
+        let mut record =
+            Record::start(Arc::clone(&self.metrics), RequestId::draw(), remote, parts.method.to_string());
+        let is_head = parts.method == Method::HEAD;
+        let expects_continue = parts.headers.contains_key(header::EXPECT);
+        let resource = parts.uri.path().to_owned();
+        let mut body = RequestBody::new(incoming, record.bytes_in.clone());
+        // Held for the head's work only: a body that streams waits on its two peers, not on us.
+        let _permit = self.permits.acquire().await;
+        let outcome = match listen::check_framing(&parts) {
+            Err(why) => Err(GatewayError::client(ErrorCode::InvalidRequest, why)),
+            Ok(()) => match RawRequest::parse(parts, remote, &self.settings.domains) {
+                Err(error) => Err(error),
+                Ok(raw) => self.answer(raw, &mut body, &mut record).await,
+            },
+        };
+        match outcome {
+            Ok(answer) => respond::finish(answer, record),
+            Err(error) => {
+                record.note_error(&error);
+                let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
+                let is_read = drain(body, expects_continue).await;
+                if !is_read || error.kind.side() == Side::Gateway {
+                    answer.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                respond::finish(answer, record)
+            }
+        }
+    }
+}
+
+/// Reads what a refused request still sends, within bounds, so that the client gets to read its answer.
+/// Whether the connection can be used again.
+async fn drain(body: RequestBody, expects_continue: bool) -> bool {
+    let Some(mut rest) = body.into_rest() else { return false };
+    if hyper::body::Body::is_end_stream(&rest) {
+        return true;
+    }
+    if expects_continue {
+        // The client waits for permission to send; it will not get it.
+        return false;
+    }
+    let read_all = async {
+        let mut left = limits::DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = rest.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(limits::DRAIN_WAIT, read_all).await.unwrap_or(false)
+}

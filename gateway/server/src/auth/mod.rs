@@ -1,0 +1,148 @@
+//! Who sends a request.
+//!
+//! What lives here: from a raw request to an [`Authenticated`] one. What must not: what the sender may
+//! do. Invariant: an `Authenticated` exists only after `sigv4::verify_cached` accepted the request's
+//! signature; there is one path to it, for every operation and every payload mode.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Method, Request, header, request::Parts};
+use hyper::body::Incoming;
+use sceau_policy::Principal;
+use sceau_s3wire::checksum::Value;
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::payload::{BodyRole, PayloadPlan};
+use sceau_s3wire::sigv4::{self, Presented, RequestHead, Verified};
+use sceau_s3wire::target::{Addressing, RequestTarget, Target};
+
+use crate::app::Gateway;
+use crate::crypt::seal_body::{ClientBody, PlainSource};
+use crate::error::{GatewayError, Result};
+use crate::plan::fault;
+use crate::record::ByteCount;
+
+/// A request as it arrived, with its target taken apart.
+pub struct RawRequest {
+    /// Method.
+    pub method: Method,
+    /// Path and query as received and decoded.
+    pub target: RequestTarget,
+    /// Bucket and key.
+    pub name: Target,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The client's address.
+    pub remote: SocketAddr,
+}
+
+impl RawRequest {
+    /// Takes a request head apart; the body stays with the caller.
+    pub fn parse(parts: Parts, remote: SocketAddr, domains: &[String]) -> Result<Self> {
+        let raw = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = RequestTarget::parse(raw.as_bytes()).map_err(|error| target_error(&error))?;
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = Addressing::split(host, target.raw_path(), domains).map_err(|error| target_error(&error))?;
+        Ok(Self { method: parts.method, target, name, headers: parts.headers, remote })
+    }
+}
+
+fn target_error(error: &sceau_s3wire::target::TargetError) -> GatewayError {
+    GatewayError::client(error.code(), error.to_string())
+}
+
+/// A request whose sender is proven.
+pub struct Authenticated {
+    /// The request.
+    pub request: RawRequest,
+    /// Who sent it.
+    pub principal: Principal,
+    verified: Verified,
+}
+
+impl Authenticated {
+    /// Proves who sent `request`, at Unix time `now` in seconds.
+    ///
+    /// Attacks considered: unsigned `x-amz-*` headers added by someone in between (refused by the
+    /// verifier), replay (bounded by the 15-minute window, as in S3; TLS keeps the request from being
+    /// seen), two mechanisms at once (refused), guessing whether an access key exists by timing (key
+    /// ids are not secret in S3, whose own answer tells).
+    pub fn prove(gateway: &Gateway, request: RawRequest, now: u64) -> Result<Self> {
+        let presented = match Presented::parse(&request.target, &request.headers).map_err(auth_error)? {
+            Presented::Signed(presented) => presented,
+            Presented::Anonymous => {
+                let error = GatewayError::client(ErrorCode::AccessDenied, "Anonymous access is not served.");
+                return Err(error);
+            }
+        };
+        if presented.session_token().is_some() {
+            return Err(GatewayError::code(ErrorCode::InvalidToken));
+        }
+        let access = gateway.access.snapshot();
+        let credential = access
+            .credential(presented.access_key())
+            .ok_or_else(|| GatewayError::code(ErrorCode::InvalidAccessKeyId))?;
+        let head = RequestHead { method: &request.method, target: &request.target, headers: &request.headers };
+        let verified =
+            sigv4::verify_cached(&head, &presented, &credential.secret, &gateway.signing_keys, now, &gateway.verify_rules)
+                .map_err(auth_error)?;
+        let principal = credential.principal.clone();
+        Ok(Self { request, principal, verified })
+    }
+
+    /// What must hold for the body, given its role in the operation.
+    pub fn payload(&self, role: BodyRole) -> Result<PayloadPlan> {
+        PayloadPlan::for_body(&self.verified, &self.request.headers, role).map_err(|error| fault::payload_error(&error))
+    }
+}
+
+fn auth_error(error: sigv4::AuthError) -> GatewayError {
+    let mut answer = GatewayError::client(error.code(), error.to_string());
+    answer.extra = error.details();
+    answer
+}
+
+/// A request body that was not read yet, with what must hold for it.
+pub struct Upload {
+    incoming: Incoming,
+    payload: PayloadPlan,
+    count: ByteCount,
+}
+
+impl Upload {
+    /// Binds a body to its plan.
+    pub fn new(incoming: Incoming, payload: PayloadPlan, count: ByteCount) -> Self {
+        Self { incoming, payload, count }
+    }
+
+    /// Length of the plaintext in bytes, as declared.
+    pub fn plain_len(&self) -> u64 {
+        self.payload.decoded_length()
+    }
+
+    /// The checksum that the client declared before the body.
+    pub fn declared_checksum(&self) -> Option<Value> {
+        self.payload.header_checksum()
+    }
+
+    /// The body as a source of plaintext.
+    pub fn into_source(self, gateway: &Gateway) -> PlainSource {
+        PlainSource::Client(Box::new(self.into_body(gateway)))
+    }
+
+    fn into_body(self, gateway: &Gateway) -> ClientBody {
+        ClientBody::new(self.incoming, self.payload.into_reader(), gateway.settings.body_idle_wait, self.count)
+    }
+
+    /// The whole of a small body, verified.
+    pub async fn collect(self, gateway: &Gateway, bytes_max: usize) -> Result<bytes::Bytes> {
+        if self.plain_len() > bytes_max as u64 {
+            return Err(GatewayError::code(ErrorCode::MaxMessageLengthExceeded));
+        }
+        Ok(self.into_body(gateway).collect(bytes_max).await?.0)
+    }
+}
+
+/// Splits a request into what authentication looks at and the body.
+pub fn split(request: Request<Incoming>) -> (Parts, Incoming) {
+    request.into_parts()
+}

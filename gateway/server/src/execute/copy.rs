@@ -1,0 +1,157 @@
+//! CopyObject.
+//!
+//! What lives here: a copy by the store with the header sealed anew for the new name. What must not:
+//! payload bytes; none passes through the gateway. Invariant: the copied bytes are those of the very
+//! object whose header was opened: the store is told its ETag.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method};
+use sceau_envelope::ObjectHeader;
+use sceau_kms::Reason;
+use sceau_s3wire::copy_source;
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::headers;
+use sceau_s3wire::xml::CopyOutcome;
+
+use crate::app::Gateway;
+use crate::error::{GatewayError, Kind, Result};
+use crate::execute::put::{insert_sealed, seal_header, split_conditions};
+use crate::execute::sealing::SealedBucket;
+use crate::execute::store_upload::{self, CopyRange, StoreUpload};
+use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::plan::request::CopyPlan;
+use crate::respond::Answer;
+use crate::upstream::StoreRequest;
+
+/// Largest object that the store copies in one request, in bytes (S3: 5 GiB).
+const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+
+/// Stored bytes per copied part above that.
+const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Copies an object.
+pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
+    let from = SealedBucket::find(gateway, &plan.source.bucket).await?;
+    let to = SealedBucket::find(gateway, &plan.name.bucket).await?;
+    let query = ObjectQuery {
+        bucket: &from,
+        key: &plan.source.key,
+        conditions: &plan.source_conditions,
+        reason: Reason::Copy,
+    };
+    let source = stored_object::head(gateway, &query).await.map_err(failed_condition)?;
+    let header = ObjectHeader {
+        secrets: Arc::clone(&source.header.secrets),
+        metadata: match plan.metadata {
+            // The plaintext is the same, so are its checksums.
+            Some(mut replaced) => {
+                replaced.checksums.clone_from(&source.header.metadata.checksums);
+                replaced
+            }
+            None => source.header.metadata.clone(),
+        },
+        write_time_ms: gateway.now_ms(),
+        writer_id: gateway.writer.id(),
+        writer_seq: gateway.writer.next(),
+        ..source.header.clone()
+    };
+    let keys = to.seal_keys(gateway, Reason::Copy).await?;
+    let value = seal_header(gateway, &to, &plan.name.key, &header, &keys)?;
+    let mut store_headers = plan.store_headers;
+    insert_sealed(&mut store_headers, &value)?;
+    let etag = source
+        .store_headers
+        .get(http::header::ETAG)
+        .cloned()
+        .ok_or_else(|| GatewayError::new(Kind::StoreProtocol, "the store sent no ETag"))?;
+    let encoded = copy_source::encode(from.name(), &plan.source.key);
+    let copied = if source.stored_len <= COPY_BYTES_MAX {
+        copy_once(gateway, &to, &plan.name.key, store_headers, &encoded, &etag).await?
+    } else {
+        copy_in_parts(gateway, &to, &plan.name.key, store_headers, &source, encoded, &etag).await?
+    };
+    let outcome = CopyOutcome {
+        etag: sceau_s3wire::etag::to_client(&copied.outcome.etag).into_owned(),
+        last_modified: copied.outcome.last_modified,
+    };
+    let mut answer = Answer::xml(outcome.to_object_xml());
+    answer.headers.extend(headers::passed_headers(&copied.headers));
+    Ok(answer)
+}
+
+/// What the store said of a copy.
+struct Copied {
+    headers: HeaderMap,
+    outcome: CopyOutcome,
+}
+
+async fn copy_once(
+    gateway: &Gateway,
+    to: &SealedBucket,
+    key: &str,
+    mut store_headers: HeaderMap,
+    source: &str,
+    etag: &HeaderValue,
+) -> Result<Copied> {
+    let source = HeaderValue::from_str(source).map_err(|_| GatewayError::new(Kind::Internal, "copy source"))?;
+    store_headers.insert("x-amz-copy-source", source);
+    store_headers.insert("x-amz-copy-source-if-match", etag.clone());
+    store_headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
+    let mut request = StoreRequest::new(Method::PUT).bucket(to.name()).key(key);
+    request.headers = store_headers;
+    let (headers, body) = store_upload::success(store_upload::send(gateway, request).await?).await?;
+    let outcome = store_upload::done(CopyOutcome::parse(&body))?;
+    Ok(Copied { headers, outcome })
+}
+
+/// Above the store's limit for one copy: its own multipart copy. The format knows nothing of the store's
+/// parts, so the copy reads like the original.
+async fn copy_in_parts(
+    gateway: &Gateway,
+    to: &SealedBucket,
+    key: &str,
+    store_headers: HeaderMap,
+    source: &StoredObject,
+    encoded: String,
+    etag: &HeaderValue,
+) -> Result<Copied> {
+    let (conditions, create_headers) = split_conditions(store_headers);
+    let upload = StoreUpload::create(gateway, to.name(), key, create_headers).await?;
+    let copied = copy_parts(&upload, source.stored_len, encoded, etag, conditions).await;
+    if copied.is_err() {
+        upload.abort().await;
+    }
+    let (headers, etag) = copied?;
+    Ok(Copied { headers, outcome: CopyOutcome { etag, last_modified: gateway.now_iso8601() } })
+}
+
+async fn copy_parts(
+    upload: &StoreUpload<'_>,
+    stored_len: u64,
+    source: String,
+    etag: &HeaderValue,
+    conditions: HeaderMap,
+) -> Result<(HeaderMap, String)> {
+    let mut range = CopyRange { source, etag, first: 0, last: 0 };
+    let mut parts = Vec::new();
+    let mut number = 1_u16;
+    while range.first < stored_len {
+        let after = range.first.saturating_add(COPY_PART_BYTES).min(stored_len);
+        range.last = after.saturating_sub(1);
+        parts.push((number, upload.copy_part(number, &range).await?));
+        number = number.saturating_add(1);
+        range.first = after;
+    }
+    let completed = upload.complete(&parts, conditions).await?;
+    let etag = completed.etag.clone();
+    Ok((completed.into_headers(), etag))
+}
+
+/// S3 answers every failed condition on a copy's source with 412, also those that a read answers with 304.
+pub fn failed_condition(error: GatewayError) -> GatewayError {
+    if error.kind == Kind::Answer(ErrorCode::NotModified) {
+        return GatewayError::new(Kind::Answer(ErrorCode::PreconditionFailed), "a condition on the source");
+    }
+    error
+}

@@ -1,0 +1,90 @@
+//! DeleteObject and DeleteObjects.
+//!
+//! What lives here: deletions at the store. What must not: anything about sealed bytes; a deletion needs
+//! no key, so that it works with the key provider down. Invariant: a key that the policy does not allow
+//! never reaches the store.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use sceau_policy::Action;
+use sceau_s3wire::checksum::{Algorithm, Hasher};
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::headers;
+use sceau_s3wire::xml::{DeleteError, DeleteOutcome, DeleteRequest};
+
+use crate::app::Gateway;
+use crate::auth::Upload;
+use crate::authorize::Authorized;
+use crate::error::{GatewayError, Result};
+use crate::execute::insert_text;
+use crate::execute::sealing::SealedBucket;
+use crate::execute::store_upload::{odd_answer, send, success};
+use crate::limits;
+use crate::plan::request::ObjectName;
+use crate::respond::Answer;
+use crate::upstream::{StoreBody, StoreRequest};
+
+/// DeleteObject.
+pub async fn one(gateway: &Gateway, name: ObjectName, store_headers: HeaderMap) -> Result<Answer> {
+    let bucket = SealedBucket::find(gateway, &name.bucket).await?;
+    let mut delete = StoreRequest::new(Method::DELETE).bucket(bucket.name()).key(name.key);
+    delete.headers = store_headers;
+    let (headers, _) = success(send(gateway, delete).await?).await?;
+    let mut answer = Answer::empty(StatusCode::NO_CONTENT);
+    answer.headers = headers::passed_headers(&headers);
+    Ok(answer)
+}
+
+/// DeleteObjects.
+pub async fn many(
+    gateway: &Gateway,
+    request: &Authorized,
+    mut store_headers: HeaderMap,
+    document: Upload,
+) -> Result<Answer> {
+    let name = request.authenticated.request.name.bucket.as_deref().unwrap_or_default();
+    let bucket = SealedBucket::find(gateway, name).await?;
+    let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
+    let mut wanted = DeleteRequest::parse(&document).map_err(GatewayError::code)?;
+    let refused = take_refused(request, bucket.name(), &mut wanted);
+    let mut outcome = DeleteOutcome { deleted: Vec::new(), errors: Vec::new() };
+    if !wanted.objects.is_empty() {
+        let body = Bytes::from(wanted.to_store_xml());
+        // Stores differ in which of the two they demand for this operation.
+        insert_text(&mut store_headers, "content-md5", &md5_base64(&body));
+        let sum = Hasher::of(Algorithm::Sha256, &body).to_base64();
+        insert_text(&mut store_headers, "x-amz-checksum-sha256", &sum);
+        store_headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let mut delete = StoreRequest::new(Method::POST).bucket(bucket.name()).replayable();
+        delete.query.push(("delete".to_owned(), None));
+        delete.headers = store_headers;
+        delete.body = StoreBody::Bytes(body);
+        let (_, answer) = success(send(gateway, delete).await?).await?;
+        outcome = DeleteOutcome::parse(&answer).map_err(odd_answer)?;
+    }
+    outcome.errors.extend(refused);
+    Ok(Answer::xml(outcome.to_xml()))
+}
+
+/// Takes the keys out of a request that the sender may not delete.
+fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) -> Vec<DeleteError> {
+    let code = ErrorCode::AccessDenied;
+    let mut refused = Vec::new();
+    wanted.objects.retain(|object| {
+        let may = request.may(Action::Delete, bucket, Some(&object.key));
+        if !may {
+            refused.push(DeleteError {
+                key: object.key.clone(),
+                version_id: None,
+                code: code.code().to_owned(),
+                message: code.default_message().to_owned(),
+            });
+        }
+        may
+    });
+    refused
+}
+
+fn md5_base64(bytes: &[u8]) -> String {
+    sceau_s3wire::checksum::md5_base64(bytes)
+}

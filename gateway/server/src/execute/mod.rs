@@ -1,0 +1,145 @@
+//! Carries out plans.
+//!
+//! What lives here: one file per family of operations, and the one match from plan to action. What must
+//! not: decisions that need no waiting (`plan`), the writing of responses (`respond`). Invariant: every
+//! action takes its plan from an `Authorized` request.
+
+pub mod bucket;
+pub mod copy;
+pub mod delete;
+pub mod list;
+pub mod multipart;
+pub mod parts;
+pub mod put;
+pub mod read;
+pub mod sealing;
+pub mod store_upload;
+pub mod stored_object;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Incoming;
+use sceau_s3wire::op::Operation;
+use sceau_s3wire::payload::BodyRole;
+
+use crate::app::Gateway;
+use crate::auth::Upload;
+use crate::authorize::Authorized;
+use crate::error::Result;
+use crate::plan::request::RequestPlan;
+use crate::record::ByteCount;
+use crate::respond::Answer;
+
+/// A request's body, taken by the operation that needs it. What nobody takes is the caller's to drain.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    count: ByteCount,
+}
+
+impl RequestBody {
+    /// Holds a body that was not read.
+    pub fn new(incoming: Incoming, count: ByteCount) -> Self {
+        Self { incoming: Some(incoming), count }
+    }
+
+    /// Takes the body, in its role for the operation.
+    fn take(&mut self, request: &Authorized, role: BodyRole) -> Result<Upload> {
+        let payload = request.authenticated.payload(role)?;
+        let incoming = self.incoming.take().ok_or_else(|| {
+            crate::error::GatewayError::new(crate::error::Kind::Internal, "a body was taken twice")
+        })?;
+        Ok(Upload::new(incoming, payload, self.count.clone()))
+    }
+
+    /// What was not taken.
+    pub fn into_rest(self) -> Option<Incoming> {
+        self.incoming
+    }
+}
+
+/// What the headers of a request say about its body.
+fn role(operation: Operation) -> BodyRole {
+    match operation {
+        Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects | Operation::CreateBucket => {
+            BodyRole::Described
+        }
+        Operation::CompleteMultipartUpload => BodyRole::Document,
+        Operation::ListBuckets
+        | Operation::HeadBucket
+        | Operation::DeleteBucket
+        | Operation::GetBucketLocation
+        | Operation::ListObjects
+        | Operation::ListObjectsV2
+        | Operation::ListMultipartUploads
+        | Operation::GetObject
+        | Operation::HeadObject
+        | Operation::CopyObject
+        | Operation::DeleteObject
+        | Operation::CreateMultipartUpload
+        | Operation::UploadPartCopy
+        | Operation::AbortMultipartUpload
+        | Operation::ListParts => BodyRole::Absent,
+    }
+}
+
+/// Carries out `plan`.
+pub async fn execute(
+    gateway: &Gateway,
+    request: &Authorized,
+    plan: RequestPlan,
+    body: &mut RequestBody,
+) -> Result<Answer> {
+    let role = role(request.operation);
+    if role == BodyRole::Absent {
+        // A body that the operation does not have must still be the one that was signed: empty.
+        let empty = body.take(request, role)?;
+        empty.collect(gateway, 0).await?;
+    }
+    match plan {
+        RequestPlan::AbortUpload(upload) => multipart::abort(gateway, &upload).await,
+        RequestPlan::BucketLocation => bucket::location(gateway, request).await,
+        RequestPlan::CompleteUpload { upload, store_headers } => {
+            let document = body.take(request, role)?;
+            multipart::complete(gateway, request, upload, store_headers, document).await
+        }
+        RequestPlan::Copy(plan) => copy::copy(gateway, *plan).await,
+        RequestPlan::CreateBucket { store_headers } => {
+            bucket::create(gateway, request, store_headers, body.take(request, role)?).await
+        }
+        RequestPlan::CreateUpload(plan) => multipart::create(gateway, request, *plan).await,
+        RequestPlan::Delete { name, store_headers } => delete::one(gateway, name, store_headers).await,
+        RequestPlan::DeleteBucket => bucket::delete(gateway, request).await,
+        RequestPlan::DeleteMany { store_headers } => {
+            delete::many(gateway, request, store_headers, body.take(request, role)?).await
+        }
+        RequestPlan::HeadBucket => bucket::head(gateway, request).await,
+        RequestPlan::HeadObject(plan) => read::head(gateway, &plan).await,
+        RequestPlan::ListBuckets => list::buckets(gateway, request).await,
+        RequestPlan::ListObjects => list::objects(gateway, request).await,
+        RequestPlan::ListParts { upload, after, parts_max } => {
+            parts::list(gateway, &upload, after, parts_max).await
+        }
+        RequestPlan::ListUploads => list::uploads(gateway, request).await,
+        RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(request, role)?).await,
+        RequestPlan::Read(plan) => read::get(gateway, &plan).await,
+        RequestPlan::UploadPart { upload, part } => {
+            parts::upload(gateway, upload, part, body.take(request, role)?).await
+        }
+        RequestPlan::UploadPartCopy { upload, part, source, range, source_conditions } => {
+            let copy = parts::PartCopy { source, range, conditions: source_conditions };
+            parts::copy(gateway, upload, part, copy).await
+        }
+    }
+}
+
+/// The ETag that clients see for a store's ETag header.
+pub fn etag_to_client(store: &HeaderValue) -> Option<HeaderValue> {
+    let text = store.to_str().ok()?;
+    HeaderValue::from_str(&sceau_s3wire::etag::to_client(text)).ok()
+}
+
+/// Inserts a header whose value is known to be text; anything else is left out.
+pub fn insert_text(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

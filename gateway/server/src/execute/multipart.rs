@@ -1,0 +1,326 @@
+//! CreateMultipartUpload, CompleteMultipartUpload, AbortMultipartUpload.
+//!
+//! What lives here: the life of an upload, whose state is one sealed object in the control bucket, so
+//! that any replica can serve any of its requests. What must not: parts' bytes (`parts`). Invariants: no
+//! upload is acknowledged without its state; a completed object's manifest pins the very attempts whose
+//! tickets the client presented.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use sceau_envelope::etag::{PartEtag, split_part_etag};
+use sceau_envelope::keyring::Pinning;
+use sceau_envelope::multipart::{self, SealedState};
+use sceau_envelope::secrets::{ObjectSecrets, PartNumber};
+use sceau_envelope::ticket::Ticket;
+use sceau_envelope::trailer::{Manifest, PartEntry};
+use sceau_envelope::{Checksum, ChecksumAlgorithm, ObjectHeader, UploadState, size};
+use sceau_kms::Reason;
+use sceau_s3wire::checksum::{self, Algorithm, Value};
+use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::headers;
+use sceau_s3wire::xml::{self, CompletedPart, CompletedUpload, InitiatedUpload};
+
+use crate::app::Gateway;
+use crate::auth::Upload;
+use crate::authorize::Authorized;
+use crate::crypt::upload_cache::{OpenUpload, UploadName};
+use crate::error::{GatewayError, Kind, Result};
+use crate::execute::parts;
+use crate::execute::put::{insert_sealed, seal_header};
+use crate::execute::sealing::SealedBucket;
+use crate::execute::store_upload::StoreUpload;
+use crate::limits;
+use crate::plan::fault;
+use crate::plan::request::{PutPlan, UploadRef};
+use crate::respond::Answer;
+use crate::upstream::{Condition, PutOutcome, StoreBody};
+
+/// CreateMultipartUpload.
+pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> Result<Answer> {
+    let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
+    let keys = bucket.seal_keys(gateway, Reason::Multipart).await?;
+    let secrets = Arc::new(ObjectSecrets::generate(&gateway.engine).map_err(fault::seal_error)?);
+    let header = ObjectHeader {
+        secrets: Arc::clone(&secrets),
+        is_multi: true,
+        is_name_hidden: false,
+        plain_len: None,
+        write_time_ms: gateway.now_ms(),
+        writer_id: gateway.writer.id(),
+        writer_seq: gateway.writer.next(),
+        iv0: [0; 32],
+        metadata: plan.metadata.clone(),
+    };
+    let value = seal_header(gateway, &bucket, &plan.name.key, &header, &keys)?;
+    let mut store_headers = plan.store_headers;
+    insert_sealed(&mut store_headers, &value)?;
+    let upload = StoreUpload::create(gateway, bucket.name(), &plan.name.key, store_headers).await?;
+    let state = UploadState { secrets, created_ms: header.write_time_ms, metadata: plan.metadata };
+    let context = bucket.context(&plan.name.key);
+    let upload_id = upload.upload_id().as_bytes();
+    let state_name = multipart::state_name(&keys, &context, upload_id);
+    let kept = match state.seal(&gateway.engine, &keys, &context, upload_id) {
+        Ok(sealed) => keep_state(gateway, &state_name, sealed).await,
+        Err(error) => Err(fault::seal_error(error)),
+    };
+    if let Err(error) = kept {
+        upload.abort().await;
+        return Err(error);
+    }
+    let initiated = InitiatedUpload {
+        bucket: plan.name.bucket.clone(),
+        key: plan.name.key.clone(),
+        upload_id: upload.upload_id().to_owned(),
+    };
+    let mut answer = Answer::xml(initiated.to_xml());
+    answer.headers.extend(headers::passed_headers(&upload.created));
+    let asked = &request.authenticated.request.headers;
+    for name in ["x-amz-checksum-algorithm", "x-amz-checksum-type"] {
+        if let Some(value) = asked.get(name) {
+            answer.headers.insert(name, value.clone());
+        }
+    }
+    Ok(answer)
+}
+
+async fn keep_state(gateway: &Gateway, name: &str, sealed: Vec<u8>) -> Result<()> {
+    let kept = gateway.control.put(name, Bytes::from(sealed), Condition::IfAbsent).await;
+    match kept.map_err(|error| fault::store_error(&error))? {
+        PutOutcome::Written { .. } => Ok(()),
+        // The name is derived from the store's upload id: the store gave the same one twice.
+        PutOutcome::Conflict => Err(GatewayError::new(Kind::StoreProtocol, "the store repeated an upload id")),
+    }
+}
+
+/// The opened state of an upload. The state's name depends on the epoch that was present at creation, so
+/// each epoch that may still open is tried, newest first.
+pub async fn open_upload(gateway: &Gateway, bucket: &SealedBucket, upload: &UploadRef) -> Result<Arc<OpenUpload>> {
+    let name = UploadName {
+        bucket: upload.name.bucket.clone(),
+        key: upload.name.key.clone(),
+        upload_id: upload.upload_id.clone(),
+    };
+    if let Some(found) = gateway.uploads.find(&name) {
+        return Ok(found);
+    }
+    let context = bucket.context(&upload.name.key);
+    for krid in gateway.keyring.opening_records(bucket.entry().bucket) {
+        let keys = bucket.open_keys(gateway, krid, Reason::Multipart).await?;
+        let state_name = multipart::state_name(&keys, &context, upload.upload_id.as_bytes());
+        let stored = gateway.control.get(&state_name).await.map_err(|error| fault::store_error(&error))?;
+        let Some((bytes, _)) = stored else { continue };
+        let sealed = SealedState::parse(&bytes).map_err(fault::state_error)?;
+        if sealed.krid() != krid {
+            return Err(fault::state_error(sceau_envelope::error::StateError::NotForThisUpload));
+        }
+        let state = sealed
+            .open(&gateway.engine, &keys, &context, upload.upload_id.as_bytes())
+            .map_err(fault::state_error)?;
+        let opened = Arc::new(OpenUpload { state, state_name });
+        gateway.uploads.keep(name, Arc::clone(&opened));
+        return Ok(opened);
+    }
+    Err(GatewayError::code(ErrorCode::NoSuchUpload))
+}
+
+/// AbortMultipartUpload.
+pub async fn abort(gateway: &Gateway, upload: &UploadRef) -> Result<Answer> {
+    let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
+    let opened = open_upload(gateway, &bucket, upload).await;
+    let store = StoreUpload::existing(gateway, bucket.name(), &upload.name.key, &upload.upload_id);
+    // An upload whose state is gone can still be given up at the store.
+    store.try_abort().await?;
+    if let Ok(opened) = opened {
+        forget(gateway, upload, &opened).await;
+    }
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// Removes what the control bucket holds of an upload that ended. Best effort: an expiry rule removes
+/// what is left.
+async fn forget(gateway: &Gateway, upload: &UploadRef, opened: &OpenUpload) {
+    gateway.uploads.forget(&UploadName {
+        bucket: upload.name.bucket.clone(),
+        key: upload.name.key.clone(),
+        upload_id: upload.upload_id.clone(),
+    });
+    let stashed = parts::stashed(gateway, &opened.state_name).await.unwrap_or_default();
+    let names = stashed.iter().map(|part| multipart::stash_name(&opened.state_name, part.number));
+    for name in names.chain([opened.state_name.clone()]) {
+        if let Err(error) = gateway.control.delete(&name).await {
+            tracing::warn!(object = name, %error, "a left-over of an upload was not removed");
+        }
+    }
+}
+
+/// A part of a completion, verified.
+struct Chosen {
+    entry: PartEntry,
+    store_etag: String,
+}
+
+/// CompleteMultipartUpload.
+pub async fn complete(
+    gateway: &Gateway,
+    request: &Authorized,
+    upload: UploadRef,
+    store_headers: HeaderMap,
+    document: Upload,
+) -> Result<Answer> {
+    let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
+    let listed = xml::parse_completed_parts(&document).map_err(GatewayError::code)?;
+    let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
+    let opened = open_upload(gateway, &bucket, &upload).await?;
+    let chosen = choose(gateway, &bucket, &upload, &opened, &listed).await?;
+    check_sizes(&chosen)?;
+    let whole_crc = whole_crc(&chosen);
+    check_whole(&request.authenticated.request.headers, whole_crc)?;
+    let checksum = whole_crc.and_then(|crc| Checksum::full(ChecksumAlgorithm::Crc64Nvme, crc.bytes()));
+    let entries = chosen.iter().map(|part| part.entry).collect();
+    let manifest = Manifest::multipart(entries, checksum).map_err(fault::seal_error)?;
+    let trailer =
+        manifest.seal_trailer(&gateway.engine, &opened.state.secrets).map_err(fault::seal_error)?;
+    let store = StoreUpload::existing(gateway, bucket.name(), &upload.name.key, &upload.upload_id);
+    let parts = place_trailer(gateway, &store, &opened, chosen, trailer).await?;
+    let (conditions, _) = super::put::split_conditions(store_headers);
+    let completed = store.complete(&parts, conditions).await.map_err(|error| {
+        // Another replica completed at the same time and replaced the trailer part.
+        if error.kind == Kind::Answer(ErrorCode::EntityTooSmall) {
+            GatewayError::new(Kind::Answer(ErrorCode::InvalidPart), error.context)
+        } else {
+            error
+        }
+    })?;
+    forget(gateway, &upload, &opened).await;
+    let etag = sceau_s3wire::etag::to_client(&completed.etag).into_owned();
+    let result = CompletedUpload {
+        location: format!("/{}/{}", upload.name.bucket, sceau_s3wire::target::encode_path(&upload.name.key)),
+        bucket: upload.name.bucket,
+        key: upload.name.key,
+        etag,
+    };
+    let mut answer = Answer::xml(result.to_xml());
+    answer.headers.extend(headers::passed_headers(&completed.into_headers()));
+    Ok(answer)
+}
+
+/// Verifies what the client says of each part.
+async fn choose(
+    gateway: &Gateway,
+    bucket: &SealedBucket,
+    upload: &UploadRef,
+    opened: &OpenUpload,
+    listed: &[CompletedPart],
+) -> Result<Vec<Chosen>> {
+    let mut unpinned = None;
+    let mut chosen = Vec::with_capacity(listed.len());
+    for part in listed {
+        let number = PartNumber::upload(part.number).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+        let etag = split_part_etag(&part.etag).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+        if etag.ticket.is_none() {
+            if bucket.entry().policy.pinning == Pinning::Strict {
+                return Err(GatewayError::client(
+                    ErrorCode::InvalidPart,
+                    "This bucket's policy demands the entity tag that the upload of the part answered.",
+                ));
+            }
+            if unpinned.is_none() {
+                unpinned = Some(parts::all(gateway, bucket, upload, opened).await?);
+            }
+        }
+        chosen.push(choose_one(&opened.state.secrets, number, etag, unpinned.as_deref())?);
+    }
+    Ok(chosen)
+}
+
+fn choose_one(
+    secrets: &ObjectSecrets,
+    number: PartNumber,
+    etag: PartEtag<'_>,
+    known: Option<&[parts::KnownPart]>,
+) -> Result<Chosen> {
+    let store_etag = etag.store.to_owned();
+    if let Some(ticket) = etag.ticket {
+        let ticket = Ticket::verify(ticket, secrets, number, etag.store).map_err(fault::ticket_error)?;
+        let entry = PartEntry { number, plain_len: ticket.plain_len, iv: Some(ticket.iv), crc64: ticket.crc64 };
+        return Ok(Chosen { entry, store_etag });
+    }
+    let found = known.unwrap_or_default().iter().find(|part| part.number == number && part.store_etag == store_etag);
+    let part = found.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+    let entry = PartEntry { number, plain_len: part.plain_len, iv: None, crc64: [0; 8] };
+    Ok(Chosen { entry, store_etag })
+}
+
+fn check_sizes(chosen: &[Chosen]) -> Result<()> {
+    let before_last = chosen.split_last().map_or(&[][..], |(_, before)| before);
+    if before_last.iter().any(|part| part.entry.plain_len < size::PART_PLAIN_MIN) {
+        return Err(GatewayError::code(ErrorCode::EntityTooSmall));
+    }
+    Ok(())
+}
+
+/// CRC-64/NVME of the whole object from those of its parts; none when a part's is not known.
+fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
+    let mut parts = Vec::with_capacity(chosen.len());
+    for part in chosen {
+        if part.entry.iv.is_none() {
+            return None;
+        }
+        parts.push((Value::from_bytes(Algorithm::Crc64Nvme, &part.entry.crc64)?, part.entry.plain_len));
+    }
+    checksum::combine(Algorithm::Crc64Nvme, &parts)
+}
+
+/// Checks a checksum of the whole object that the client names at completion. What cannot be checked is
+/// refused: accepting it would say that it was.
+fn check_whole(client: &HeaderMap, whole: Option<Value>) -> Result<()> {
+    for algorithm in Algorithm::ALL {
+        let Some(named) = client.get(algorithm.header_name()) else { continue };
+        // `-N` marks a composite value: a checksum of checksums, which the parts' own checks cover.
+        if named.as_bytes().contains(&b'-') {
+            continue;
+        }
+        let named = Value::from_base64(algorithm, named.as_bytes())
+            .ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
+        match whole {
+            Some(whole) if algorithm == Algorithm::Crc64Nvme && whole == named => {}
+            Some(_) if algorithm == Algorithm::Crc64Nvme => return Err(GatewayError::code(ErrorCode::BadDigest)),
+            Some(_) | None => {
+                return Err(GatewayError::client(
+                    ErrorCode::NotImplemented,
+                    "A checksum of the whole upload is verified as CRC64NVME only.",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Uploads the trailer: behind the last part where that one is stashed, as a part of its own otherwise.
+/// Answers the part list for the store.
+async fn place_trailer(
+    gateway: &Gateway,
+    store: &StoreUpload<'_>,
+    opened: &OpenUpload,
+    mut chosen: Vec<Chosen>,
+    trailer: Bytes,
+) -> Result<Vec<(u16, String)>> {
+    let is_stashed = chosen.last().is_some_and(|part| parts::is_stashed(part.entry.plain_len));
+    let (number, last) = if is_stashed {
+        let last = chosen.pop().ok_or_else(|| GatewayError::code(ErrorCode::MalformedXml))?;
+        let stash = parts::read_stash(gateway, opened, last.entry.number, &last.store_etag).await?;
+        let mut both = BytesMut::with_capacity(stash.len().saturating_add(trailer.len()));
+        both.extend_from_slice(&stash);
+        both.extend_from_slice(&trailer);
+        (last.entry.number.get(), both.freeze())
+    } else {
+        let after = chosen.last().map_or(0, |part| part.entry.number.get());
+        (after.saturating_add(1), trailer)
+    };
+    let etag = store.put_part(number, StoreBody::Bytes(last)).await?;
+    let mut listed: Vec<_> = chosen.into_iter().map(|part| (part.entry.number.get(), part.store_etag)).collect();
+    listed.push((number, etag));
+    Ok(listed)
+}

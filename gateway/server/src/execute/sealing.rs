@@ -1,0 +1,81 @@
+//! A bucket whose objects are sealed: its identity, its policy, its keys.
+//!
+//! What lives here: the one place where the request path asks the keyring. What must not: how keys are
+//! unwrapped or cached. Invariant: a key is handed out only for the purpose that its record's state and
+//! the bucket's policy allow, checked at every use, whatever is cached.
+
+use std::sync::Arc;
+
+use sceau_envelope::keyring::BucketEntry;
+use sceau_envelope::{Context, EpochKeys, Suite};
+use sceau_keys::{Krid, TenantId};
+use sceau_kms::Reason;
+use sceau_s3wire::error::ErrorCode;
+
+use crate::app::Gateway;
+use crate::error::{GatewayError, Integrity, Kind, Result};
+use crate::keyring::Usage;
+use crate::limits;
+use crate::plan::fault;
+
+/// A bucket that the keyring knows.
+pub struct SealedBucket {
+    entry: BucketEntry,
+    tenant: TenantId,
+}
+
+impl SealedBucket {
+    /// Finds the bucket. To clients, a bucket outside the keyring does not exist: nothing in it was
+    /// sealed here, and nothing may be written to it unsealed.
+    pub async fn find(gateway: &Gateway, name: &str) -> Result<Self> {
+        gateway.refuse_control_bucket(name)?;
+        let entry = gateway.keyring.bucket_or_refresh(name).await.ok_or_else(|| {
+            let mut error = GatewayError::code(ErrorCode::NoSuchBucket);
+            error.context = "the keyring has no such bucket".into();
+            error
+        })?;
+        Ok(Self { entry, tenant: gateway.keyring.tenant() })
+    }
+
+    /// The bucket's name in the store.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The bucket's entry in the keyring.
+    pub fn entry(&self) -> &BucketEntry {
+        &self.entry
+    }
+
+    /// What seals of this object are bound to.
+    pub fn context(&self, key: &str) -> Context {
+        Context::new(&self.tenant, &self.entry.bucket, key.as_bytes())
+    }
+
+    /// Refuses a suite that the bucket's policy does not allow, before anything is decrypted.
+    pub fn check_suite(&self, suite: Suite) -> Result<()> {
+        if self.entry.policy.suite_mask & suite.mask() != 0 {
+            return Ok(());
+        }
+        Err(GatewayError::integrity(Integrity::Policy, "the bucket's policy does not allow this suite"))
+    }
+
+    /// The keys that seal new objects.
+    pub async fn seal_keys(&self, gateway: &Gateway, reason: Reason) -> Result<Arc<EpochKeys>> {
+        let krid = gateway.keyring.active_epoch(self.entry.bucket).map_err(|error| fault::epoch_key_error(&error))?;
+        self.keys(gateway, krid, Usage::Seal, reason).await
+    }
+
+    /// The keys of a record that a stored header or state names.
+    pub async fn open_keys(&self, gateway: &Gateway, krid: Krid, reason: Reason) -> Result<Arc<EpochKeys>> {
+        self.keys(gateway, krid, Usage::Open, reason).await
+    }
+
+    async fn keys(&self, gateway: &Gateway, krid: Krid, usage: Usage, reason: Reason) -> Result<Arc<EpochKeys>> {
+        let keys = gateway.keyring.epoch_keys(krid, self.entry.bucket, usage, reason);
+        match tokio::time::timeout(limits::KEY_WAIT, keys).await {
+            Ok(keys) => keys.map_err(|error| fault::epoch_key_error(&error)),
+            Err(_) => Err(GatewayError::new(Kind::KeysUnavailable, "no key within the time limit")),
+        }
+    }
+}
