@@ -170,18 +170,17 @@ impl Pkcs11Provider {
 
     async fn look(&self, probe: Probe) -> Health {
         let start = Instant::now();
-        let error = match probe {
-            Probe::Shallow => self.calls.shared.refusal(),
-            Probe::Canary => self
-                .calls
-                .call(Op::Canary, Secret::default(), OWN_DEADLINE)
-                .await
-                .err(),
-        };
-        let state = match (&error, self.calls.shared.state()) {
-            (None, _) => HealthState::Ready,
-            (Some(_), State::Latched(_)) => HealthState::Down,
-            (Some(_), State::Serving | State::Down { .. }) => HealthState::Recovering,
+        let (state, error) = match self.calls.shared.state() {
+            State::Latched(error) => (HealthState::Down, Some(error)),
+            State::Down { error, .. } => (HealthState::Recovering, Some(error)),
+            State::Serving => match probe {
+                Probe::Shallow => (HealthState::Ready, None),
+                Probe::Canary => match self.calls.call(Op::Canary, Secret::default(), OWN_DEADLINE).await {
+                    Ok(_) => (HealthState::Ready, None),
+                    Err(error @ KeyError::NeedsOperator { .. }) => (HealthState::Down, Some(error)),
+                    Err(error) => (HealthState::Recovering, Some(error)),
+                },
+            },
         };
         Health {
             state,

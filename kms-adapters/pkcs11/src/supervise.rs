@@ -91,18 +91,26 @@ impl Shared {
     }
 
     /// The error callers get now, if no helper serves.
+    ///
+    /// This token worked before, so what looks like a wrong configuration now, a token that is not
+    /// there yet after an outage, is an outage to callers. Health tells the whole truth.
     pub(crate) fn refusal(&self) -> Option<KeyError> {
         match self.state() {
             State::Serving => None,
             State::Latched(error) => Some(error),
-            State::Down {
-                until,
-                error: KeyError::Unavailable { .. },
-            } => {
-                let retry_after = until.saturating_duration_since(Instant::now()).max(RETRY_SOON);
-                Some(KeyError::Unavailable { retry_after })
-            }
-            State::Down { error, .. } => Some(error),
+            State::Down { until, error } => Some(match error {
+                KeyError::Denied | KeyError::KeyNotFound | KeyError::KeyNotUsable => error,
+                KeyError::Unavailable { .. }
+                | KeyError::Timeout
+                | KeyError::Throttled
+                | KeyError::InvalidCiphertext
+                | KeyError::NeedsOperator { .. }
+                | KeyError::Misconfigured { .. }
+                | KeyError::Internal => {
+                    let retry_after = until.saturating_duration_since(Instant::now()).max(RETRY_SOON);
+                    KeyError::Unavailable { retry_after }
+                }
+            }),
         }
     }
 }

@@ -175,7 +175,7 @@ async fn softhsm_conforms_and_tampering_never_costs_the_helper() {
     // the helper is the same.
     assert_eq!(provider.restarts(), 0);
     assert_eq!(provider.helper_pid(), Some(pid));
-    // Wipe of expired requests may lag a moment behind the last answer.
+    // Requests whose callers gave up keep their place until the helper answers them.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(provider.queue_depth(), 0);
     assert!(
@@ -286,6 +286,55 @@ async fn a_wrong_pin_is_tried_once_and_then_waits_for_an_operator() {
     round_trip(&Pkcs11Provider::spawn(config).await.unwrap())
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vanished_token_is_an_outage_and_heals() {
+    let Some(hsm) = Hsm::new() else { return };
+    let provider = Pkcs11Provider::spawn(hsm.with_key().await).await.unwrap();
+    let key = SecretKey::new([0x42; 32]);
+    let wrap = provider
+        .wrap(&key, &context(), Reason::Health, TIME)
+        .await
+        .unwrap();
+    let (tokens, away) = (hsm.room.join("tokens"), hsm.room.join("away"));
+    fs::rename(&tokens, &away).unwrap();
+    fs::create_dir(&tokens).unwrap();
+    let start = Instant::now();
+    let mut outage = None;
+    while outage.is_none() {
+        match provider.unwrap(&wrap, &context(), Reason::Health, TIME).await {
+            // The module may serve from its memory for a while.
+            Ok(back) => assert!(back.ct_eq(&key)),
+            Err(error) => outage = Some(error),
+        }
+        if start.elapsed() > Duration::from_millis(300) {
+            // It does: a new helper cannot.
+            provider
+                .helper_pid()
+                .into_iter()
+                .for_each(|pid| kill(pid, "-KILL"));
+        }
+        assert!(start.elapsed() < Duration::from_secs(3));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eprintln!(
+        "outage after {:?}: {outage:?}, restarts {}",
+        start.elapsed(),
+        provider.restarts()
+    );
+    assert!(matches!(outage, Some(KeyError::Unavailable { .. })), "{outage:?}");
+    assert_eq!(
+        provider.health(Probe::Canary).await.state,
+        HealthState::Recovering
+    );
+    fs::remove_dir_all(&tokens).unwrap();
+    fs::rename(&away, &tokens).unwrap();
+    while round_trip(&provider).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(8), "it did not heal");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(provider.health(Probe::Canary).await.state, HealthState::Ready);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
