@@ -254,11 +254,10 @@ impl Supervisor {
                 return None;
             }
             let until = Instant::now().checked_add(back_off(*failures))?;
-            self.shared.set(State::Down {
-                until,
-                error: error.clone(),
-            });
-            self.refuse_waiting(&error);
+            self.shared.set(State::Down { until, error });
+            if let Some(refusal) = self.shared.refusal() {
+                self.refuse_waiting(&refusal);
+            }
         }
     }
 

@@ -289,7 +289,7 @@ async fn a_wrong_pin_is_tried_once_and_then_waits_for_an_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vanished_token_is_an_outage_and_heals() {
+async fn a_vanished_token_is_no_tampering_and_heals() {
     let Some(hsm) = Hsm::new() else { return };
     let provider = Pkcs11Provider::spawn(hsm.with_key().await).await.unwrap();
     let key = SecretKey::new([0x42; 32]);
@@ -318,11 +318,8 @@ async fn a_vanished_token_is_an_outage_and_heals() {
         assert!(start.elapsed() < Duration::from_secs(3));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    eprintln!(
-        "outage after {:?}: {outage:?}, restarts {}",
-        start.elapsed(),
-        provider.restarts()
-    );
+    // Never `InvalidCiphertext`: the wraps are as good as before. Nor `Misconfigured`, which
+    // callers do not try again: this token worked before.
     assert!(matches!(outage, Some(KeyError::Unavailable { .. })), "{outage:?}");
     assert_eq!(
         provider.health(Probe::Canary).await.state,

@@ -37,18 +37,14 @@ enum Trouble {
 /// The device does not come back in this process; only a new helper may help.
 pub(super) struct DeviceLost;
 
-/// Sorts the errors of a renewal: an outage is for the next helper, the rest is an answer.
+/// Sorts the errors of a renewal. Key and token were there at the start, so that they are missing now
+/// may be this process's view only, stuck after an outage: the next helper finds out. A credential is
+/// never tried again.
 fn lost_or(error: KeyError) -> Result<Result<Secret, KeyError>, DeviceLost> {
-    match error {
-        KeyError::Unavailable { .. } | KeyError::Internal => Err(DeviceLost),
-        other @ (KeyError::Timeout
-        | KeyError::Throttled
-        | KeyError::Denied
-        | KeyError::KeyNotFound
-        | KeyError::KeyNotUsable
-        | KeyError::InvalidCiphertext
-        | KeyError::NeedsOperator { .. }
-        | KeyError::Misconfigured { .. }) => Ok(Err(other)),
+    if matches!(error, KeyError::NeedsOperator { .. }) {
+        Ok(Err(error))
+    } else {
+        Err(DeviceLost)
     }
 }
 
