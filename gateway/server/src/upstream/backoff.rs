@@ -52,7 +52,7 @@ impl Attempts {
     fn pause(&self, asked_for: Duration) -> Duration {
         let doubled =
             PAUSE_FIRST.saturating_mul(1_u32.checked_shl(self.made.saturating_sub(1)).unwrap_or(u32::MAX));
-        let half = doubled.min(PAUSE_MAX) / 2;
+        let half = doubled.min(PAUSE_MAX).checked_div(2).unwrap_or_default();
         let random = u64::from(getrandom::u32().unwrap_or(u32::MAX));
         let jitter_nanos = (half.as_nanos() as u64).saturating_mul(random) >> 32;
         half.saturating_add(Duration::from_nanos(jitter_nanos))

@@ -72,14 +72,11 @@ impl ControlBucket {
         if head.status.is_success() {
             return Ok(Some((body, etag(&head.headers)?)));
         }
-        match classify_error(head.status, &body) {
-            // A missing bucket is a misconfiguration, not an empty one.
-            UpstreamFault::NotFound(code) if code != "NoSuchBucket" => Ok(None),
-            fault => Err(StoreError::Refused {
-                status: head.status,
-                fault,
-            }),
+        // A missing bucket is a misconfiguration, not an empty one.
+        if head.status == StatusCode::NOT_FOUND && !is_missing_bucket(&body) {
+            return Ok(None);
         }
+        Err(refused(&head, &body))
     }
 
     /// Writes an object of at most 16 MiB.

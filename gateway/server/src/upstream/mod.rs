@@ -21,8 +21,6 @@ mod response;
 mod signing;
 mod store;
 #[cfg(test)]
-mod testserver;
-#[cfg(test)]
 mod tests;
 
 pub use body::BodyError;

@@ -48,16 +48,20 @@ impl StoreResponse {
         Ok((self.head, bytes.unwrap_or_default()))
     }
 
-    /// Reads the body when it is at most `max_bytes` long and leaves it in place, so that it can
-    /// still be passed on; an empty slice when it is longer.
+    /// Reads up to `max_bytes` of the body ahead and leaves them in place, so that the whole can
+    /// still be passed on. Stores send errors in chunks, so the length is not known before.
     pub(super) async fn peek(&mut self, max_bytes: usize) -> Result<Bytes, StoreError> {
-        let declared = self.body.size_hint();
-        if declared.exact().is_none_or(|length| length > max_bytes as u64) {
-            return Ok(Bytes::new());
+        let mut ahead = BytesMut::new();
+        while ahead.len() < max_bytes
+            && let Some(frame) = self.body.frame().await
+        {
+            if let Ok(data) = frame?.into_data() {
+                ahead.extend_from_slice(&data);
+            }
         }
-        let bytes = self.body.read_up_to(max_bytes).await?.unwrap_or_default();
-        self.body.prefix = Some(bytes.clone()).filter(|bytes| !bytes.is_empty());
-        Ok(bytes)
+        let ahead = ahead.freeze();
+        self.body.prefix = Some(ahead.clone()).filter(|bytes| !bytes.is_empty());
+        Ok(ahead)
     }
 }
 
@@ -190,7 +194,13 @@ impl Body for StoreResponseBody {
         let ahead = self.prefix.as_ref().map_or(0, |prefix| prefix.len() as u64);
         match &self.live {
             None => SizeHint::with_exact(ahead),
-            Some(live) => live.incoming.size_hint(),
+            Some(live) if ahead == 0 => live.incoming.size_hint(),
+            // Read ahead of a longer body: what is left is not counted, only bounded below.
+            Some(_) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(ahead);
+                hint
+            }
         }
     }
 }
