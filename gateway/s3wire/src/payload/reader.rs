@@ -186,6 +186,9 @@ impl PayloadReader {
                         self.stage = Stage::ChunkLine(LineBuffer::default());
                     }
                 }
+                Stage::LastEnd { seen: 2 } => {
+                    return Err(PayloadError::MalformedFraming("bytes follow the last chunk"));
+                }
                 Stage::LastEnd { seen } => {
                     take_crlf(&mut self.input, seen)?;
                 }
@@ -343,8 +346,7 @@ impl PayloadReader {
     }
 }
 
-/// Takes what is left of a CRLF; whether it is complete. Anything else is refused, and so is any
-/// byte after a complete one.
+/// Takes what is left of a CRLF; whether it is complete. Anything else is refused.
 fn take_crlf(input: &mut Bytes, seen: &mut usize) -> Result<bool, PayloadError> {
     while *seen < 2
         && let Some(byte) = input.first()
