@@ -1,0 +1,67 @@
+"""The stores behind the gateway."""
+
+import json
+import time
+
+from .process import Server, free_port
+from .settings import DEVSTORE, tool
+
+ACCESS_KEY = "STOREACCESSKEY"
+SECRET_KEY = "store-secret-key-for-tests"
+# SeaweedFS accepts connections before it can place its first volume.
+SETTLE_SECONDS = 4
+
+
+class SeaweedFS:
+    """One SeaweedFS with its own ports and folder."""
+
+    name = "seaweedfs"
+    access_key, secret_key = ACCESS_KEY, SECRET_KEY
+
+    def __init__(self, folder):
+        folder.mkdir(parents=True)
+        users = {
+            "identities": [
+                {
+                    "name": "gateway",
+                    "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                }
+            ]
+        }
+        (folder / "users.json").write_text(json.dumps(users))
+        (folder / "data").mkdir()
+        master, volume, filer, port = (free_port() for _ in range(4))
+        self.url = f"http://127.0.0.1:{port}"
+        # fmt: off
+        self.server = Server("seaweedfs", [
+            tool("weed"), "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", folder / "data",
+            "-master.port", master, "-volume.port", volume, "-filer", "-filer.port", filer,
+            "-s3", "-s3.port", port, "-s3.config", folder / "users.json",
+            "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-master.telemetry=false",
+            "-volume.max", 0, "-volume.minFreeSpace", 1, "-master.volumeSizeLimitMB", 1024,
+        ], folder)
+        # fmt: on
+        self.server.wait_port(port)
+        time.sleep(SETTLE_SECONDS)
+
+    def stop(self):
+        self.server.stop(30)
+
+
+class EmbeddedStore:
+    """The embedded store alone, from its example server."""
+
+    name = "devstore"
+    access_key, secret_key = ACCESS_KEY, SECRET_KEY
+
+    def __init__(self, folder):
+        folder.mkdir(parents=True)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = [DEVSTORE, f"127.0.0.1:{port}", folder / "data", ACCESS_KEY, SECRET_KEY]
+        self.server = Server("devstore", arguments, folder)
+        self.server.wait_port(port)
+
+    def stop(self):
+        self.server.stop()
