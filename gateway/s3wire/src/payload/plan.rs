@@ -69,7 +69,7 @@ impl PayloadPlan {
         let checksums = match role {
             BodyRole::Absent | BodyRole::Document => Announced {
                 header: None,
-                trailer: None,
+                trailer: trailer_checksum(headers)?,
             },
             BodyRole::Described => announced_checksums(headers)?,
         };
@@ -96,6 +96,12 @@ impl PayloadPlan {
     /// Length of the payload in bytes, without any framing.
     pub fn decoded_length(&self) -> u64 {
         self.decoded_length
+    }
+
+    /// The checksum that the client declared in a header, before the body. Verified only when the
+    /// body was read whole.
+    pub fn header_checksum(&self) -> Option<Value> {
+        self.header_checksum
     }
 
     /// Whether the body is in aws-chunked framing.
