@@ -65,3 +65,42 @@ pub fn to_store(client: &str) -> &str {
 fn is_md5(etag: &str) -> bool {
     etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_etags_split_as_they_were_joined() {
+        let hyphens = "-".repeat(TICKET_CHARS);
+        for (store, ticket) in [
+            ("abc", None),
+            ("a-u", None),
+            ("abc", Some(&*hyphens)),
+            ("a-b", Some(&*hyphens)),
+        ] {
+            let joined = join_part_etag(store, ticket);
+            assert_eq!(split_part_etag(&joined), Some(PartEtag { store, ticket }));
+        }
+        for bad in [
+            "",
+            "-u",
+            "abc",
+            &hyphens,
+            &format!("-{hyphens}"),
+            "\u{e9}\u{e9}-u\u{e9}",
+        ] {
+            assert_eq!(split_part_etag(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn object_etags_map_back() {
+        let md5 = "9a0364b9e99bb480dd25e1f0284c8555";
+        assert_eq!(to_client(md5), format!("{md5}-0"));
+        for store in [md5, &format!("{md5}-3"), "0x8D4BCC2E4835CD0"] {
+            assert_eq!(to_store(&to_client(store)), store);
+        }
+        assert_eq!(to_store("abc-0"), "abc-0");
+    }
+}

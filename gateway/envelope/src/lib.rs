@@ -9,6 +9,39 @@
 //! Start reading at [`size`] (how long things are), then [`header`], [`seal`], [`open`] and
 //! [`trailer`]. The specification is `docs/format/README.md`; section numbers in this crate point
 //! there.
+//!
+//! ```
+//! use bytes::{Bytes, BytesMut};
+//! use sceau_envelope::*;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::fastest();
+//! let secrets = Arc::new(ObjectSecrets::generate(&engine)?);
+//!
+//! // Write: header of the part, its segments, then the trailer.
+//! let mut sealer = BodySealer::new(&engine, &secrets, PartNumber::SINGLE, 5)?;
+//! let mut body = sealer.header().to_vec();
+//! let mut buffer = SegmentBuf::new();
+//! buffer.fill(&mut Bytes::from_static(b"hello"));
+//! body.extend_from_slice(&sealer.seal(buffer)?);
+//! let manifest = Manifest::single(5, sealer.iv(), None)?;
+//! body.extend_from_slice(&manifest.seal_trailer(&engine, &secrets)?);
+//! assert_eq!(Some(body.len() as u64), size::stored_len(5));
+//!
+//! // Read a range of it.
+//! let extent = Extent::Range(size::PlainRange { first: 1, last: 3 });
+//! let mut opener = Opener::new(&engine, &secrets, manifest.layout(), extent)?;
+//! let range = opener.stored_range();
+//! let mut stored = BytesMut::from(&body[range.first as usize..=range.last as usize]);
+//! while let Need::Exactly(count) = opener.need() {
+//!     if let Some(segment) = opener.supply(stored.split_to(count))? {
+//!         assert_eq!(segment.into_bytes(), "ell");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(
     test,
     allow(clippy::arithmetic_side_effects, clippy::print_stdout, clippy::print_stderr)

@@ -357,6 +357,14 @@ impl Opener {
     }
 }
 
+impl Layout {
+    /// The stored bytes that a read of `range` needs, for choosing a request before the object's secrets
+    /// are at hand. `None` for a range outside the object.
+    pub fn stored_range(&self, range: PlainRange) -> Option<StoredRange> {
+        Plan::slice(self, range).map(|plan| plan.stored)
+    }
+}
+
 /// Where an opener starts and ends.
 struct Plan {
     stored: StoredRange,

@@ -26,6 +26,9 @@ const S: usize = 65_536;
 const E: usize = 65_568;
 const MIN: usize = 5_242_880;
 
+/// A change made by the store.
+type Edit<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 fn engine() -> Engine {
     Engine::fastest()
 }
@@ -147,7 +150,7 @@ fn moved_repeated_and_foreign_segments_are_refused() {
     // Same keys, another attempt: the FLOE IV differs.
     let attempt = write_single(&engine(), &secrets, &data);
     let segment = |index: usize| 74 + index * E..74 + (index + 1) * E;
-    let edits: [&dyn Fn(&mut Vec<u8>); 6] = [
+    let edits: [Edit<'_>; 6] = [
         &|body| {
             let (one, two) = (stored.body[segment(0)].to_vec(), stored.body[segment(2)].to_vec());
             body[segment(0)].copy_from_slice(&two);
