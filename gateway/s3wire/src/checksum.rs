@@ -356,6 +356,12 @@ pub fn composite(algorithm: Algorithm, parts: &[Value]) -> Option<Composite> {
     })
 }
 
+/// The value of a `Content-MD5` header for a small document.
+pub fn md5_base64(document: &[u8]) -> String {
+    use md5::Digest;
+    data_encoding::BASE64.encode(&md5::Md5::digest(document))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

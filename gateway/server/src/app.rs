@@ -19,7 +19,7 @@ use sceau_s3wire::router;
 use sceau_s3wire::sigv4::{SigningKeyCache, VerifyRules};
 use tokio::sync::Semaphore;
 
-use crate::access::AccessService;
+use crate::access::AccessFiles;
 use crate::auth::{Authenticated, RawRequest};
 use crate::authorize::Authorized;
 use crate::crypt::layout_cache::LayoutCache;
@@ -75,7 +75,7 @@ pub struct AppParts {
     /// Buckets and keys.
     pub keyring: Arc<KeyringService>,
     /// Credentials and policy.
-    pub access: Arc<AccessService>,
+    pub access: Arc<AccessFiles>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -91,7 +91,7 @@ pub struct Gateway {
     /// Buckets and keys.
     pub keyring: Arc<KeyringService>,
     /// Credentials and policy.
-    pub access: Arc<AccessService>,
+    pub access: Arc<AccessFiles>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The AEAD engine.
@@ -157,9 +157,7 @@ impl Gateway {
     async fn answer(&self, request: RawRequest, body: &mut RequestBody, record: &mut Record) -> Result<Answer> {
         record.bucket.clone_from(&request.name.bucket);
         record.key.clone_from(&request.name.key);
-        let authenticated = Authenticated::prove(self, request, since_epoch().as_secs()).inspect_err(|error| {
-            self.metrics.auth_failure(error.kind.code().code());
-        })?;
+        let authenticated = Authenticated::prove(self, request, since_epoch().as_secs())?;
         record.principal = Some(authenticated.principal.as_str().to_owned());
         let operation = route(&authenticated.request)?;
         record.operation = operation.name();
@@ -185,10 +183,8 @@ fn since_epoch() -> Duration {
 }
 
 fn route(request: &RawRequest) -> Result<sceau_s3wire::op::Operation> {
-    let query: Vec<(&str, &str)> =
-        request.target.query().pairs().iter().map(|pair| (pair.name.as_str(), pair.value.as_str())).collect();
     let (has_bucket, has_key) = (request.name.bucket.is_some(), request.name.key.is_some());
-    router::route(request.method.as_str(), has_bucket, has_key, &query, &request.headers)
+    router::route(request.method.as_str(), has_bucket, has_key, request.target.query().pairs(), &request.headers)
         .map_err(|error| GatewayError::client(error.code, error.message))
 }
 
@@ -206,7 +202,7 @@ impl Service for Gateway {
         let expects_continue = parts.headers.contains_key(header::EXPECT);
         let resource = parts.uri.path().to_owned();
         let mut body = RequestBody::new(incoming, record.bytes_in.clone());
-        // Held for the head's work only: a body that streams waits on its two peers, not on us.
+        // Held until there is an answer: an upload's whole body, but not the body of a read.
         let _permit = self.permits.acquire().await;
         let outcome = match listen::check_framing(&parts) {
             Err(why) => Err(GatewayError::client(ErrorCode::InvalidRequest, why)),

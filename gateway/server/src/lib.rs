@@ -16,9 +16,20 @@
 //! - every request ends in exactly one access record, cancelled ones included.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+pub mod access;
 pub mod admin;
+pub mod app;
+pub mod auth;
+pub mod authorize;
 pub mod config;
+pub mod crypt;
 pub mod error;
+pub mod execute;
+pub mod keyring;
 pub mod limits;
+pub mod listen;
+pub mod plan;
+pub mod record;
+pub mod respond;
 pub mod telemetry;
 pub mod upstream;

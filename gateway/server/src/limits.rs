@@ -55,6 +55,9 @@ pub const UPLOAD_CACHE_ENTRIES_MAX: usize = 1024;
 /// How long an opened upload state is kept: it must not outlive an epoch key by much.
 pub const UPLOAD_CACHE_AGE_MAX: Duration = Duration::from_secs(300);
 
+/// Longest upload id of a store that is taken for one, in bytes.
+pub const UPLOAD_ID_BYTES_MAX: usize = 2048;
+
 /// Stash objects of one upload that are looked at.
 pub const STASH_PARTS_MAX: usize = 9_999;
 

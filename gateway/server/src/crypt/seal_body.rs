@@ -434,8 +434,9 @@ impl Body for SealedBody {
             if stretch.rest.is_empty() {
                 match ready!(stretch.source.poll_sealed(context)) {
                     Some(Ok(bytes)) => bytes,
-                    Some(Err(error)) => return Poll::Ready(Some(Err(Box::new(error)))),
-                    None => return Poll::Ready(Some(Err("a sealing ended early".into()))),
+                    // The reason is kept in the sealing, where the request finds it.
+                    Some(Err(_)) => return Poll::Ready(Some(Err(BodyError::Source))),
+                    None => return Poll::Ready(Some(Err(BodyError::Short))),
                 }
             } else {
                 std::mem::take(&mut stretch.rest)

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sceau_policy::Action;
-use sceau_s3wire::checksum::{Algorithm, Hasher};
+use sceau_s3wire::checksum::{Algorithm, Hasher, md5_base64};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
 use sceau_s3wire::xml::{DeleteError, DeleteOutcome, DeleteRequest};
@@ -85,6 +85,3 @@ fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) 
     refused
 }
 
-fn md5_base64(bytes: &[u8]) -> String {
-    sceau_s3wire::checksum::md5_base64(bytes)
-}

@@ -8,4 +8,3 @@ pub mod fault;
 pub mod metadata;
 pub mod read;
 pub mod request;
-pub mod write;

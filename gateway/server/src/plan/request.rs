@@ -321,7 +321,7 @@ fn source(head: &Head<'_>) -> Result<CopySource> {
 
 fn upload(head: &Head<'_>) -> Result<UploadRef> {
     let upload_id = query(head, "uploadId").unwrap_or_default();
-    if upload_id.is_empty() || upload_id.len() > sceau_envelope::multipart::UPLOAD_ID_BYTES_MAX {
+    if upload_id.is_empty() || upload_id.len() > crate::limits::UPLOAD_ID_BYTES_MAX {
         return Err(GatewayError::code(ErrorCode::NoSuchUpload));
     }
     Ok(UploadRef { name: name(head)?, upload_id: upload_id.to_owned() })

@@ -140,9 +140,7 @@ pub fn error_answer(error: &GatewayError, id: &RequestId, resource: &str, is_hea
         if let Some(message) = &error.message {
             document = document.with_message(message.as_ref());
         }
-        for (name, value) in &error.extra {
-            document = document.with_extra(name, value);
-        }
+        document.extra.clone_from(&error.extra);
         let mut answer = Answer::xml(document.to_xml());
         answer.status = status;
         answer

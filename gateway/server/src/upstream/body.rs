@@ -18,9 +18,31 @@ use tokio::time::Instant;
 
 use super::request::StoreBody;
 
-/// Why a streamed body ended early. The store client does not look inside: the caller that made the
-/// body knows its own reasons.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a body ended early. It carries no reason of its source: the caller that made the source keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// The request was given up.
+    Dropped,
+    /// The source yields more bytes than declared.
+    Long,
+    /// The source ended short of its declared length.
+    Short,
+    /// The source failed.
+    Source,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dropped => "the request was given up",
+            Self::Long => "the source yields more bytes than declared",
+            Self::Short => "the source ended short of its declared length",
+            Self::Source => "the source of the body failed",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
 
 /// One sending of one body.
 #[derive(Clone)]
@@ -205,9 +227,9 @@ impl State {
                 self.sent = self.sent.saturating_add(data.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Ok(_)) => Poll::Ready(Some(Err(self.fail(Ended::Long.into())))),
+            Some(Ok(_)) => Poll::Ready(Some(Err(self.fail(BodyError::Long)))),
             Some(Err(error)) => Poll::Ready(Some(Err(self.fail(error)))),
-            None => Poll::Ready(Some(Err(self.fail(Ended::Short.into())))),
+            None => Poll::Ready(Some(Err(self.fail(BodyError::Short)))),
         }
     }
 
@@ -238,7 +260,7 @@ impl Body for RequestBody {
         match state.phase {
             Phase::Running => state.next_frame(cx),
             Phase::Held => Poll::Pending,
-            Phase::Dropped => Poll::Ready(Some(Err(Ended::Dropped.into()))),
+            Phase::Dropped => Poll::Ready(Some(Err(BodyError::Dropped))),
         }
     }
 
@@ -261,23 +283,3 @@ impl Drop for UploadGuard {
         self.0.drop_connection();
     }
 }
-
-/// Why the connection sees an error where it wanted a frame.
-#[derive(Debug)]
-enum Ended {
-    Dropped,
-    Long,
-    Short,
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dropped => "the request was given up",
-            Self::Long => "the source yields more bytes than declared",
-            Self::Short => "the source ended short of its declared length",
-        })
-    }
-}
-
-impl std::error::Error for Ended {}

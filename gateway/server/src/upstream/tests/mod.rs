@@ -94,7 +94,7 @@ impl http_body::Body for TestStream {
         }
         match self.then {
             Then::End => Poll::Ready(None),
-            Then::Fail => Poll::Ready(Some(Err("checksum mismatch".into()))),
+            Then::Fail => Poll::Ready(Some(Err(BodyError::Source))),
             Then::Wait => Poll::Pending,
         }
     }

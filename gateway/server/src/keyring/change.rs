@@ -1,0 +1,318 @@
+//! Changing the keyring: new keyrings, buckets, epochs.
+//!
+//! What lives here: what each change does to the content, and the one write path. What must not:
+//! other ways to write. Invariant: the control bucket's copy is written first and conditionally, the
+//! local one second, and a new key is used only after both.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sceau_envelope::error::KeyringError;
+use sceau_envelope::keyring::{
+    BucketState, EncryptionMode, EnrolledKek, FreshnessLevel, MetadataExposure, NameMode, Pinning,
+};
+use sceau_envelope::{KeyRecord, KeyringContent, RecordState, Suite};
+use sceau_keys::{BucketId, DomainId, Epoch, KEY_BYTES, Krid, Purpose, SecretKey, TenantId};
+use sceau_kms::{KeyError, KeyProvider, Reason};
+use zeroize::Zeroizing;
+
+use super::copies::LocalCopy;
+use super::error::{KeyringFault, Place};
+use super::{BucketEntry, BucketPolicy, KeyringParts, KeyringService, Loaded, now_ms, unwrap_record};
+use crate::limits;
+use crate::telemetry::Metrics;
+
+/// How often a change is made again after other gateways changed the keyring meanwhile.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// How long to wait before the second attempt; grows with each.
+const RETRY_WAIT: Duration = Duration::from_millis(40);
+
+/// How far clocks of gateways may differ: a new key is valid this much earlier, so that the others
+/// may use it at once.
+const CLOCK_SKEW_MS: u64 = 15 * 60 * 1000;
+
+/// A change to the keyring, in a form that can be made again on newer content.
+enum Change {
+    AddBucket { entry: BucketEntry, record: Box<KeyRecord> },
+    NewEpoch { name: String },
+    RemoveBucket { name: String },
+}
+
+impl KeyringService {
+    /// Makes a new keyring with `kek` as its first key-encryption key, writes both copies, and opens it.
+    ///
+    /// # Errors
+    /// [`KeyringFault::Exists`] when there is a copy already, otherwise as for the other changes.
+    pub async fn create(parts: KeyringParts, kek: EnrolledKek) -> Result<Arc<Self>, KeyringFault> {
+        let local = LocalCopy::new(parts.options.local.clone());
+        if local.read()?.is_some() {
+            return Err(KeyringFault::Exists { place: Place::Local });
+        }
+        if parts.control.read().await?.is_some() {
+            return Err(KeyringFault::Exists { place: Place::Control });
+        }
+        let owner = Owner {
+            tenant: TenantId(draw()?),
+            bucket: BucketId([0; 16]),
+            domain: DomainId([0; 16]),
+        };
+        let maker = Maker { provider: &parts.provider, metrics: &parts.metrics };
+        let (record, mac_key) = maker.record(Purpose::KeyringMac, owner, 1).await?;
+        let content = KeyringContent {
+            tenant: owner.tenant,
+            generation: 1,
+            keks: vec![kek],
+            records: vec![record],
+            buckets: Vec::new(),
+        };
+        let document = Bytes::from(content.encode(&mac_key).map_err(encoding)?);
+        if !parts.control.write(document.clone(), None).await? {
+            return Err(KeyringFault::Exists { place: Place::Control });
+        }
+        local.write(document).await?;
+        // Opening reads both copies back and unwraps the MAC key from what was read.
+        Self::open(parts).await
+    }
+
+    /// Adds `name` with a fresh identity and its first epoch key; answers the entry that is there
+    /// already if there is one.
+    ///
+    /// # Errors
+    /// [`KeyringFault`]. After [`KeyringFault::Control`] the change may or may not have been made.
+    pub async fn add_bucket(&self, name: &str) -> Result<BucketEntry, KeyringFault> {
+        if self.is_control_bucket(name) {
+            return Err(KeyringFault::ControlBucketName);
+        }
+        if let Some(entry) = self.bucket(name) {
+            return Ok(entry);
+        }
+        let owner =
+            Owner { tenant: self.tenant(), bucket: BucketId(draw()?), domain: DomainId(draw()?) };
+        let (record, _) = self.maker().record(Purpose::Data, owner, 1).await?;
+        let entry = BucketEntry {
+            name: name.to_owned(),
+            bucket: owner.bucket,
+            state: BucketState::Active,
+            policy: default_policy(),
+        };
+        self.change(&Change::AddBucket { entry, record: Box::new(record) }).await?;
+        self.bucket(name).ok_or(KeyringFault::BucketUnknown)
+    }
+
+    /// Marks the bucket as removed; its identity is never used again and its keys only open.
+    ///
+    /// # Errors
+    /// [`KeyringFault::BucketUnknown`], and as [`KeyringService::add_bucket`].
+    pub async fn remove_bucket(&self, name: &str) -> Result<(), KeyringFault> {
+        self.change(&Change::RemoveBucket { name: name.to_owned() }).await
+    }
+
+    /// Begins a new epoch of the bucket: new objects are sealed under a fresh key, the old keys only
+    /// open. Answers the new record.
+    ///
+    /// # Errors
+    /// [`KeyringFault::BucketUnknown`], and as [`KeyringService::add_bucket`].
+    pub async fn new_epoch(&self, name: &str) -> Result<Krid, KeyringFault> {
+        self.change(&Change::NewEpoch { name: name.to_owned() }).await?;
+        let entry = self.bucket(name).ok_or(KeyringFault::BucketUnknown)?;
+        self.active_epoch(entry.bucket).map_err(|_| KeyringFault::BucketUnknown)
+    }
+
+    /// The one write path.
+    async fn change(&self, change: &Change) -> Result<(), KeyringFault> {
+        let mut copies = self.copies.lock().await;
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                tokio::time::sleep(RETRY_WAIT.saturating_mul(attempt)).await;
+            }
+            // Takes a newer keyring into use first, so the change is made on the newest content.
+            let etag = self.refresh_locked().await?;
+            copies.at = Some(Instant::now());
+            // No entity tag: the copy had gone and was just written again from here; its tag comes
+            // with the next look.
+            let Some(etag) = etag else { continue };
+            let before = self.loaded();
+            let mut content = before.keyring.next_generation();
+            if !self.apply(change, &mut content).await? {
+                return Ok(());
+            }
+            let mac_key = self.loader().mac_key_of(&before.keyring).await?;
+            let document = Bytes::from(content.encode(&mac_key.to_secret()).map_err(encoding)?);
+            if self.control.write(document, Some(&etag)).await? {
+                return self.take_into_use(&before, &content).await;
+            }
+        }
+        Err(KeyringFault::Contended)
+    }
+
+    /// Reads the written document back, unwraps every new key from it, pins it, and only then uses it.
+    async fn take_into_use(&self, before: &Loaded, written: &KeyringContent) -> Result<(), KeyringFault> {
+        let (document, _) = self.control.read().await?.ok_or(KeyringFault::Contended)?;
+        let loaded = self.loader().verify(document, Place::Control, written.generation).await?;
+        let content = loaded.keyring.content();
+        if content.generation == written.generation && content != written {
+            return Err(KeyringFault::Fork { generation: written.generation });
+        }
+        let is_new = |record: &&KeyRecord| before.keyring.content().record(record.krid).is_none();
+        for record in content.records.iter().filter(is_new) {
+            let outcome = unwrap_record(
+                Arc::clone(&self.provider),
+                record.clone(),
+                Reason::Keyring,
+                Arc::clone(&self.metrics),
+            );
+            outcome.await.map_err(|error| KeyringFault::Record { krid: record.krid, error })?;
+        }
+        self.local.write(loaded.document.clone()).await?;
+        self.install(loaded);
+        Ok(())
+    }
+
+    /// Makes the change on `content`; `false` if there is nothing to do.
+    async fn apply(&self, change: &Change, content: &mut KeyringContent) -> Result<bool, KeyringFault> {
+        match change {
+            Change::AddBucket { entry, record } => {
+                if content.active_bucket(&entry.name).is_some() {
+                    return Ok(false);
+                }
+                content.buckets.push(entry.clone());
+                content.records.push(record.as_ref().clone());
+            }
+            Change::NewEpoch { name } => {
+                let bucket = content.active_bucket(name).ok_or(KeyringFault::BucketUnknown)?.bucket;
+                let newest = newest_record(content, bucket).ok_or(KeyringFault::BucketUnknown)?;
+                let epoch = newest.epoch.saturating_add(1);
+                let owner = Owner { tenant: content.tenant, bucket, domain: newest.domain };
+                let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
+                retire(content, bucket);
+                content.records.push(record);
+            }
+            Change::RemoveBucket { name } => {
+                let entry = content
+                    .buckets
+                    .iter_mut()
+                    .find(|entry| entry.state == BucketState::Active && entry.name == *name)
+                    .ok_or(KeyringFault::BucketUnknown)?;
+                entry.state = BucketState::Removed;
+                let bucket = entry.bucket;
+                retire(content, bucket);
+            }
+        }
+        Ok(true)
+    }
+
+    fn maker(&self) -> Maker<'_> {
+        Maker { provider: &self.provider, metrics: &self.metrics }
+    }
+}
+
+/// What a new bucket starts with: sealed objects only, names in clear, parts pinned.
+fn default_policy() -> BucketPolicy {
+    BucketPolicy {
+        mode: EncryptionMode::EncryptedOnly,
+        suite_mask: Suite::FloeAes256Gcm.mask(),
+        names: NameMode::Clear,
+        freshness: FreshnessLevel::R0,
+        pinning: Pinning::Strict,
+        exposure: MetadataExposure::Sealed,
+        // Hides the exact length of short metadata at little cost.
+        metadata_padding: 32,
+    }
+}
+
+fn newest_record(content: &KeyringContent, bucket: BucketId) -> Option<&KeyRecord> {
+    content
+        .records
+        .iter()
+        .filter(|record| record.purpose == Purpose::Data && record.bucket == bucket)
+        .max_by_key(|record| record.epoch)
+}
+
+/// Lets the keys of a bucket open only.
+fn retire(content: &mut KeyringContent, bucket: BucketId) {
+    for record in &mut content.records {
+        if record.bucket == bucket && record.state == RecordState::EncryptDecrypt {
+            record.state = RecordState::DecryptOnly;
+        }
+    }
+}
+
+fn encoding(error: KeyringError) -> KeyringFault {
+    KeyringFault::Document { place: Place::Local, error }
+}
+
+fn draw() -> Result<[u8; 16], KeyringFault> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| KeyringFault::Random)?;
+    Ok(bytes)
+}
+
+/// What a key belongs to.
+#[derive(Clone, Copy)]
+struct Owner {
+    tenant: TenantId,
+    bucket: BucketId,
+    domain: DomainId,
+}
+
+/// Makes key records.
+struct Maker<'a> {
+    provider: &'a Arc<dyn KeyProvider>,
+    metrics: &'a Arc<Metrics>,
+}
+
+impl Maker<'_> {
+    /// A record of a fresh key, wrapped, and unwrapped once to be sure of the wrap.
+    async fn record(
+        &self,
+        purpose: Purpose,
+        owner: Owner,
+        epoch: Epoch,
+    ) -> Result<(KeyRecord, SecretKey), KeyringFault> {
+        let key = self.fresh_key().await?;
+        let mut record = KeyRecord {
+            krid: Krid(draw()?),
+            purpose,
+            tenant: owner.tenant,
+            bucket: owner.bucket,
+            domain: owner.domain,
+            epoch,
+            suite_mask: Suite::FloeAes256Gcm.mask(),
+            state: RecordState::EncryptDecrypt,
+            not_before_ms: now_ms().saturating_sub(CLOCK_SKEW_MS),
+            not_after_ms: u64::MAX,
+            wraps: Vec::new(),
+            check: [0; 32],
+        };
+        record.set_check(&key);
+        let start = Instant::now();
+        let wrap = self.provider.wrap(&key, &record.wrap_context(), Reason::Keyring, limits::KEY_WAIT).await;
+        let outcome = wrap.as_ref().err().map_or("ok", KeyError::code);
+        self.metrics.kms_request("wrap", outcome, start.elapsed());
+        record.wraps.push(wrap?);
+        let again =
+            unwrap_record(Arc::clone(self.provider), record.clone(), Reason::Keyring, Arc::clone(self.metrics));
+        again.await.map_err(|error| KeyringFault::Record { krid: record.krid, error })?;
+        Ok((record, key))
+    }
+
+    /// The provider's randomness mixed with the operating system's: neither is trusted alone.
+    async fn fresh_key(&self) -> Result<SecretKey, KeyringFault> {
+        let start = Instant::now();
+        let drawn = self.provider.random(KEY_BYTES).await;
+        let outcome = drawn.as_ref().err().map_or("ok", KeyError::code);
+        self.metrics.kms_request("random", outcome, start.elapsed());
+        let drawn = drawn?;
+        let mut mixed = Zeroizing::new([0; KEY_BYTES]);
+        getrandom::fill(mixed.as_mut_slice()).map_err(|_| KeyringFault::Random)?;
+        if drawn.len() != KEY_BYTES || drawn.iter().all(|byte| *byte == 0) {
+            return Err(KeyringFault::Random);
+        }
+        for (to, from) in mixed.iter_mut().zip(drawn.iter()) {
+            *to ^= from;
+        }
+        SecretKey::from_slice(mixed.as_slice()).filter(|key| !key.is_zero()).ok_or(KeyringFault::Random)
+    }
+}

@@ -1,0 +1,50 @@
+//! What is noted about a key-encryption key when a keyring is made.
+//!
+//! What lives here: the canary. What must not: tests of a token's mechanisms, which are the
+//! adapter's. Invariant: the canary's value guards nothing; it only recognises the key again.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use sceau_envelope::keyring::EnrolledKek;
+use sceau_keys::{BucketId, KEY_BYTES, Krid, SecretKey, TenantId, WrapContext};
+use sceau_kms::{KeyProvider, Reason};
+use zeroize::Zeroizing;
+
+use super::error::KeyringFault;
+use crate::limits;
+
+/// The entry of the key provider's key, with a canary that was wrapped and unwrapped once.
+/// `module_sha256` is the digest of its module file in hexadecimal, empty if it has none.
+///
+/// # Errors
+/// [`KeyringFault::Provider`] and [`KeyringFault::Random`].
+pub async fn enrolled_key(
+    provider: &dyn KeyProvider,
+    module_sha256: String,
+) -> Result<EnrolledKek, KeyringFault> {
+    // All zero, which no key record ever has.
+    let context = WrapContext {
+        krid: Krid([0; 16]),
+        tenant: TenantId([0; 16]),
+        bucket: BucketId([0; 16]),
+        epoch: 0,
+    };
+    let mut value = Zeroizing::new([0; KEY_BYTES]);
+    getrandom::fill(value.as_mut_slice()).map_err(|_| KeyringFault::Random)?;
+    let canary = SecretKey::from_slice(value.as_slice()).ok_or(KeyringFault::Random)?;
+    let wrap = provider.wrap(&canary, &context, Reason::Enrolment, limits::KEY_WAIT).await?;
+    let again = provider.unwrap(&wrap, &context, Reason::Enrolment, limits::KEY_WAIT).await?;
+    if !again.ct_eq(&canary) {
+        return Err(KeyringFault::Provider(sceau_kms::KeyError::Internal));
+    }
+    let fingerprint = digest(&SHA256, value.as_slice());
+    Ok(EnrolledKek {
+        provider: wrap.provider,
+        label: wrap.key_label,
+        version: wrap.key_version,
+        scheme: wrap.scheme,
+        canary_iv: wrap.iv,
+        canary_blob: wrap.blob,
+        fingerprint: fingerprint.as_ref().try_into().map_err(|_| KeyringFault::Random)?,
+        module_sha256,
+    })
+}

@@ -1,0 +1,146 @@
+//! Reading, verifying and reconciling the two copies of the keyring.
+//!
+//! What lives here: [`Loader`]. What must not: changes to the keyring. Invariant: a keyring that
+//! comes out of here is authentic, of the expected tenant, and not older than any seen before.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sceau_envelope::error::KeyringError;
+use sceau_envelope::{Keyring, KeyringContent, UnverifiedKeyring};
+use sceau_keys::{LockedKey, WrapScheme};
+use sceau_kms::{KeyProvider, Reason};
+
+use super::copies::{ControlCopy, LocalCopy};
+use super::error::{EpochKeyError, KeyringFault, Place};
+use super::{Loaded, unwrap_record};
+use crate::crypt::key_cache::KeyCache;
+use crate::telemetry::Metrics;
+
+/// What is needed to read and verify copies.
+pub(super) struct Loader<'a> {
+    pub(super) provider: &'a Arc<dyn KeyProvider>,
+    pub(super) control: &'a dyn ControlCopy,
+    pub(super) local: &'a LocalCopy,
+    pub(super) cache: &'a KeyCache<EpochKeyError>,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+impl Loader<'_> {
+    /// Loads at start: the local copy pins the generation, the control bucket's copy may be newer.
+    pub(super) async fn start(&self) -> Result<Loaded, KeyringFault> {
+        let pinned = match self.local.read()? {
+            Some(document) => Some(self.verify(document, Place::Local, 0).await?),
+            None => None,
+        };
+        if let Some(pinned) = pinned {
+            let (newer, _) = self.refresh(&pinned).await?;
+            return Ok(newer.unwrap_or(pinned));
+        }
+        let (document, _) = self.control.read().await?.ok_or(KeyringFault::Absent)?;
+        let loaded = self.verify(document, Place::Control, 0).await?;
+        tracing::warn!(
+            generation = loaded.keyring.content().generation,
+            "no local copy of the keyring: the control bucket's is taken as it is, and pinned from now on"
+        );
+        self.local.write(loaded.document.clone()).await?;
+        Ok(loaded)
+    }
+
+    /// Compares the control bucket's copy with the one in use; answers a newer keyring if there is
+    /// one, and the copy's entity tag.
+    pub(super) async fn refresh(&self, seen: &Loaded) -> Result<(Option<Loaded>, Option<String>), KeyringFault> {
+        let Some((document, etag)) = self.control.read().await? else {
+            return self.restore(seen).await.map(|()| (None, None));
+        };
+        if document == seen.document {
+            return Ok((None, Some(etag)));
+        }
+        let seen_content = seen.keyring.content();
+        let newer = self.verify(document, Place::Control, seen_content.generation).await?;
+        let content = newer.keyring.content();
+        if content.tenant != seen_content.tenant {
+            return Err(KeyringFault::Foreign { place: Place::Control });
+        }
+        if content.generation == seen_content.generation {
+            if content != seen_content {
+                return Err(KeyringFault::Fork { generation: content.generation });
+            }
+            return Ok((None, Some(etag)));
+        }
+        // The local copy is written before the keyring is used: what was used once must stay pinned.
+        self.local.write(newer.document.clone()).await?;
+        Ok((Some(newer), Some(etag)))
+    }
+
+    /// Puts back the control bucket's copy when it has gone.
+    async fn restore(&self, seen: &Loaded) -> Result<(), KeyringFault> {
+        tracing::warn!(
+            generation = seen.keyring.content().generation,
+            "the control bucket holds no keyring: it is written again from here"
+        );
+        match self.control.write(seen.document.clone(), None).await? {
+            true => Ok(()),
+            // Someone was faster; the next look decides.
+            false => Err(KeyringFault::Contended),
+        }
+    }
+
+    /// Verifies a document.
+    pub(super) async fn verify(
+        &self,
+        document: Bytes,
+        place: Place,
+        generation_min: u64,
+    ) -> Result<Loaded, KeyringFault> {
+        let wrong = |error| KeyringFault::Document { place, error };
+        let unverified = UnverifiedKeyring::parse(&document).map_err(wrong)?;
+        let found = unverified.generation();
+        // A provider of the other kind is told apart before it is asked to unwrap anything.
+        let schemes = unverified.keks().iter().map(|kek| kek.scheme);
+        self.check_schemes(schemes)?;
+        let record = unverified.mac_record().cloned().ok_or(wrong(KeyringError::Inconsistent))?;
+        let mac_key = self.mac_key(record).await?;
+        let keyring = unverified.verify(&mac_key.to_secret(), generation_min).map_err(|error| match error {
+            KeyringError::Rollback => KeyringFault::Rollback { place, found, seen: generation_min },
+            KeyringError::Malformed
+            | KeyringError::UnknownVersion
+            | KeyringError::Inconsistent
+            | KeyringError::NotAuthentic => wrong(error),
+        })?;
+        self.check_schemes(wrap_schemes(keyring.content()))?;
+        Ok(Loaded { keyring, document })
+    }
+
+    /// The MAC key, from the cache or the key provider.
+    async fn mac_key(&self, record: sceau_envelope::KeyRecord) -> Result<Arc<LockedKey>, KeyringFault> {
+        let krid = record.krid;
+        let unwrap =
+            unwrap_record(Arc::clone(self.provider), record, Reason::Keyring, Arc::clone(self.metrics));
+        self.cache.key(krid, unwrap).await.map_err(|error| match error {
+            EpochKeyError::Provider(error) => KeyringFault::Provider(error),
+            error => KeyringFault::Record { krid, error },
+        })
+    }
+
+    /// The MAC key of a keyring that was verified before.
+    pub(super) async fn mac_key_of(&self, keyring: &Keyring) -> Result<Arc<LockedKey>, KeyringFault> {
+        let record = keyring.content().mac_record().cloned();
+        let missing = KeyringFault::Document { place: Place::Control, error: KeyringError::Inconsistent };
+        self.mac_key(record.ok_or(missing)?).await
+    }
+
+    /// Keys for development and production keys never mix.
+    fn check_schemes(&self, mut schemes: impl Iterator<Item = WrapScheme>) -> Result<(), KeyringFault> {
+        let is_production = self.provider.info().is_production_grade;
+        let is_foreign = |scheme: WrapScheme| (scheme == WrapScheme::InsecureLocal) == is_production;
+        match schemes.any(is_foreign) {
+            true => Err(KeyringFault::ProviderMix { is_production }),
+            false => Ok(()),
+        }
+    }
+}
+
+fn wrap_schemes(content: &KeyringContent) -> impl Iterator<Item = WrapScheme> {
+    content.records.iter().flat_map(|record| record.wraps.iter().map(|wrap| wrap.scheme))
+}

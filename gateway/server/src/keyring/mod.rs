@@ -1,0 +1,433 @@
+//! The keyring at work: which buckets exist, which keys seal and open them.
+//!
+//! What lives here: [`KeyringService`], which loads, verifies, refreshes and changes the keyring and
+//! hands out epoch keys. What must not: the document's form (`sceau-envelope`), the wrapping (the key
+//! provider), requests. Invariants: nothing in a keyring is used before its authenticator and its
+//! generation were checked; the generation in use never falls; a new key is used only after it was
+//! read back from the control bucket and unwrapped once.
+
+mod change;
+mod copies;
+mod enrol;
+mod error;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use sceau_envelope::keyring::BucketState;
+use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
+use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
+use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
+
+pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy};
+pub use enrol::enrolled_key;
+pub use error::{EpochKeyError, KeyringFault, Place};
+pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
+
+use crate::admin::{Component, Readiness, State};
+use crate::crypt::key_cache::KeyCache;
+use crate::limits;
+use crate::telemetry::{Metrics, ReloadSource};
+
+/// Least time between two refreshes caused by unknown buckets or keys: clients choose those names,
+/// so they must not be able to make the gateway ask the store for each request.
+const UNKNOWN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the key provider is tried with a canary.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a key is to be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// To open what exists.
+    Open,
+    /// To seal something new.
+    Seal,
+}
+
+/// Settings of a [`KeyringService`].
+#[derive(Debug, Clone)]
+pub struct KeyringOptions {
+    /// The local copy, which pins the generation.
+    pub local: PathBuf,
+    /// How long an unwrapped epoch key is kept.
+    pub cache_ttl: Duration,
+    /// Most unwrapped epoch keys kept.
+    pub cache_entries: usize,
+    /// How often the control bucket's copy is looked at.
+    pub refresh: Duration,
+}
+
+/// Where a [`KeyringService`] gets keys and documents from, and where it reports.
+pub struct KeyringParts {
+    /// Wraps and unwraps.
+    pub provider: Arc<dyn KeyProvider>,
+    /// The control bucket.
+    pub control: Arc<dyn ControlCopy>,
+    /// Settings.
+    pub options: KeyringOptions,
+    /// Metric handles.
+    pub metrics: Arc<Metrics>,
+    /// Where the states of keyring, keys and store are reported.
+    pub readiness: Arc<Readiness>,
+}
+
+/// The keyring in use. Share it by `Arc`; every method takes `&self`.
+pub struct KeyringService {
+    provider: Arc<dyn KeyProvider>,
+    control: Arc<dyn ControlCopy>,
+    local: LocalCopy,
+    refresh_interval: Duration,
+    wipe_interval: Duration,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    current: RwLock<Arc<Loaded>>,
+    cache: KeyCache<EpochKeyError>,
+    /// Held by whoever reads or writes the copies, so that they do so one after the other.
+    copies: tokio::sync::Mutex<Refreshed>,
+}
+
+/// The keyring in use and the document it came from.
+struct Loaded {
+    keyring: Keyring,
+    document: bytes::Bytes,
+}
+
+/// When the control bucket's copy was last looked at.
+struct Refreshed {
+    at: Option<Instant>,
+}
+
+impl KeyringService {
+    /// Loads and verifies the keyring; repairs the copy that is behind or missing.
+    ///
+    /// # Errors
+    /// [`KeyringFault`]; [`KeyringFault::Absent`] when there is no keyring yet.
+    pub async fn open(parts: KeyringParts) -> Result<Arc<Self>, KeyringFault> {
+        let KeyringParts { provider, control, options, metrics, readiness } = parts;
+        let cache = KeyCache::new(options.cache_ttl, options.cache_entries, Arc::clone(&metrics));
+        let local = LocalCopy::new(options.local);
+        let loader = load::Loader {
+            provider: &provider,
+            control: control.as_ref(),
+            local: &local,
+            cache: &cache,
+            metrics: &metrics,
+        };
+        let loaded = loader.start().await?;
+        metrics.keyring_generation(loaded.keyring.content().generation);
+        metrics.dev_mode(!provider.info().is_production_grade);
+        readiness.set(Component::Keyring, State::Ready);
+        readiness.set(Component::Keys, State::Ready);
+        readiness.set(Component::Store, State::Ready);
+        Ok(Arc::new(Self {
+            provider,
+            control,
+            local,
+            refresh_interval: options.refresh,
+            // Four looks per time limit: a key stays in memory a quarter longer than it is used.
+            wipe_interval: options.cache_ttl.checked_div(4).unwrap_or(options.cache_ttl).max(MIN_WIPE_INTERVAL),
+            metrics,
+            readiness,
+            current: RwLock::new(Arc::new(loaded)),
+            cache,
+            copies: tokio::sync::Mutex::new(Refreshed { at: None }),
+        }))
+    }
+
+    /// Refreshes, wipes and checks health for ever; to be spawned, and aborted at the end.
+    pub async fn run(self: Arc<Self>) {
+        let mut refresh = ticker(self.refresh_interval);
+        let mut wipe = ticker(self.wipe_interval);
+        let mut health = ticker(HEALTH_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = refresh.tick() => {
+                    // Reported where it happens; the keyring in use stays.
+                    let _ = self.refresh().await;
+                }
+                _ = wipe.tick() => self.cache.wipe_expired(),
+                _ = health.tick() => self.check_provider().await,
+            }
+        }
+    }
+
+    /// The active bucket of this name, `None` for unknown names and for the control bucket.
+    pub fn bucket(&self, name: &str) -> Option<BucketEntry> {
+        if name == self.control.bucket() {
+            return None;
+        }
+        self.loaded().keyring.content().active_bucket(name).cloned()
+    }
+
+    /// As [`KeyringService::bucket`], looking at the control bucket's copy again when the name is
+    /// unknown: another gateway may just have created it.
+    pub async fn bucket_or_refresh(&self, name: &str) -> Option<BucketEntry> {
+        let known = self.bucket(name);
+        if known.is_some() || name == self.control.bucket() {
+            return known;
+        }
+        self.refresh_for_unknown().await;
+        self.bucket(name)
+    }
+
+    /// All active buckets.
+    pub fn buckets(&self) -> Vec<BucketEntry> {
+        let loaded = self.loaded();
+        let entries = loaded.keyring.content().buckets.iter();
+        entries
+            .filter(|entry| entry.state == BucketState::Active && entry.name != self.control.bucket())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether `name` is the gateway's own bucket, which clients never see.
+    pub fn is_control_bucket(&self, name: &str) -> bool {
+        name == self.control.bucket()
+    }
+
+    /// Owner of the keyring.
+    pub fn tenant(&self) -> TenantId {
+        self.loaded().keyring.content().tenant
+    }
+
+    /// The keyring in use, for listings.
+    pub fn keyring(&self) -> Keyring {
+        self.loaded().keyring.clone()
+    }
+
+    /// The key provider in use.
+    pub fn provider(&self) -> &Arc<dyn KeyProvider> {
+        &self.provider
+    }
+
+    /// The record that seals new objects of `bucket` now.
+    ///
+    /// # Errors
+    /// [`EpochKeyError::Unknown`] when no record of the bucket may seal.
+    pub fn active_epoch(&self, bucket: BucketId) -> Result<Krid, EpochKeyError> {
+        let loaded = self.loaded();
+        let record = loaded.keyring.content().sealing_record(bucket, now_ms());
+        record.map(|record| record.krid).ok_or(EpochKeyError::Unknown)
+    }
+
+    /// The records of `bucket` that may open objects, newest epoch first.
+    pub fn opening_records(&self, bucket: BucketId) -> Vec<Krid> {
+        let loaded = self.loaded();
+        let records = loaded.keyring.content().records.iter();
+        let mut opening: Vec<_> = records
+            .filter(|record| record.bucket == bucket && record.purpose == Purpose::Data && record.may_open())
+            .map(|record| (record.epoch, record.krid))
+            .collect();
+        opening.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
+        opening.into_iter().map(|(_, krid)| krid).collect()
+    }
+
+    /// The second-level keys of the epoch key `krid` of `bucket`, unwrapped if need be.
+    ///
+    /// Cancel-safe: an unwrapping that was begun goes on for whoever else waits.
+    ///
+    /// # Errors
+    /// [`EpochKeyError`]: the record's rules are checked anew at every call, cached key or not.
+    pub async fn epoch_keys(
+        &self,
+        krid: Krid,
+        bucket: BucketId,
+        usage: Usage,
+        reason: Reason,
+    ) -> Result<Arc<EpochKeys>, EpochKeyError> {
+        let record = match self.record(krid) {
+            Some(record) => record,
+            None => {
+                // Another gateway may just have begun a new epoch.
+                self.refresh_for_unknown().await;
+                self.record(krid).ok_or(EpochKeyError::Unknown)?
+            }
+        };
+        check_record(&record, bucket, usage, now_ms())?;
+        let unwrap = unwrap_record(Arc::clone(&self.provider), record, reason, Arc::clone(&self.metrics));
+        let key = self.cache.key(krid, unwrap).await?;
+        EpochKeys::from_slice(krid, key.expose()).map(Arc::new).ok_or(EpochKeyError::CheckFailed)
+    }
+
+    /// Looks at the control bucket's copy now.
+    ///
+    /// # Errors
+    /// [`KeyringFault`]; the keyring in use stays as it is.
+    pub async fn refresh(&self) -> Result<(), KeyringFault> {
+        let mut copies = self.copies.lock().await;
+        let outcome = self.refresh_locked().await.map(drop);
+        copies.at = Some(Instant::now());
+        outcome
+    }
+
+    async fn refresh_for_unknown(&self) {
+        let mut copies = self.copies.lock().await;
+        // Whoever waited for the lock behind a refresh profits from it.
+        if copies.at.is_some_and(|at| at.elapsed() < UNKNOWN_REFRESH_INTERVAL) {
+            return;
+        }
+        // Reported where it happens.
+        let _ = self.refresh_locked().await;
+        copies.at = Some(Instant::now());
+    }
+
+    /// To be called with `copies` locked. Answers the entity tag of the control copy.
+    async fn refresh_locked(&self) -> Result<Option<String>, KeyringFault> {
+        let before = self.loaded();
+        let outcome = self.loader().refresh(&before).await;
+        match &outcome {
+            Ok(_) => {
+                self.readiness.set(Component::Store, State::Ready);
+                self.readiness.set(Component::Keyring, State::Ready);
+            }
+            Err(fault) => self.report_refresh(fault),
+        }
+        let (newer, etag) = outcome?;
+        if let Some(newer) = newer {
+            self.metrics.reload(ReloadSource::Keyring, true);
+            self.install(newer);
+        }
+        Ok(etag)
+    }
+
+    fn report_refresh(&self, fault: &KeyringFault) {
+        self.metrics.reload(ReloadSource::Keyring, false);
+        let component = match fault {
+            KeyringFault::Control { .. } => Component::Store,
+            KeyringFault::Provider(_) => Component::Keys,
+            KeyringFault::Absent
+            | KeyringFault::BucketUnknown
+            | KeyringFault::Contended
+            | KeyringFault::ControlBucketName
+            | KeyringFault::Document { .. }
+            | KeyringFault::Exists { .. }
+            | KeyringFault::Foreign { .. }
+            | KeyringFault::Fork { .. }
+            | KeyringFault::Local { .. }
+            | KeyringFault::ProviderMix { .. }
+            | KeyringFault::Random
+            | KeyringFault::Record { .. }
+            | KeyringFault::Rollback { .. } => Component::Keyring,
+        };
+        self.readiness.set(component, State::Failing(fault.to_string()));
+        tracing::error!(error_id = fault.id(), hint = fault.hint(), "keyring not refreshed, the old one stays: {fault}");
+    }
+
+    /// Takes `newer` into use unless the one in use is newer still.
+    fn install(&self, newer: Loaded) {
+        let generation = newer.keyring.content().generation;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if generation < current.keyring.content().generation {
+            return;
+        }
+        *current = Arc::new(newer);
+        drop(current);
+        self.metrics.keyring_generation(generation);
+        // Keys that were disabled or destroyed are wiped at once, not when their time is over.
+        let loaded = self.loaded();
+        self.cache.wipe_unless(|krid| loaded.keyring.content().record(krid).is_some_and(KeyRecord::may_open));
+        tracing::info!(generation, "keyring in use");
+    }
+
+    async fn check_provider(&self) {
+        let health = self.provider.health(Probe::Canary).await;
+        let outcome = health.error.as_ref().map_or("ok", KeyError::code);
+        self.metrics.kms_request("probe", outcome, health.elapsed);
+        let state = match health.state {
+            HealthState::Ready => State::Ready,
+            HealthState::Recovering | HealthState::Down => {
+                let why = health.error.map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
+                tracing::warn!(error_id = "E-KEYS-010", "the key provider does not serve: {why}");
+                State::Failing(why)
+            }
+        };
+        self.readiness.set(Component::Keys, state);
+    }
+
+    fn record(&self, krid: Krid) -> Option<KeyRecord> {
+        self.loaded().keyring.content().record(krid).cloned()
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        // Held for the time of one pointer copy.
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn loader(&self) -> load::Loader<'_> {
+        load::Loader {
+            provider: &self.provider,
+            control: self.control.as_ref(),
+            local: &self.local,
+            cache: &self.cache,
+            metrics: &self.metrics,
+        }
+    }
+}
+
+/// A shorter interval would only burn time.
+const MIN_WIPE_INTERVAL: Duration = Duration::from_millis(100);
+
+fn ticker(interval: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(interval);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Milliseconds since 1970 by this host's clock.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The rules of docs/format/ for the use of a record: its purpose, its bucket, its state, its time.
+fn check_record(record: &KeyRecord, bucket: BucketId, usage: Usage, now_ms: u64) -> Result<(), EpochKeyError> {
+    if record.purpose != Purpose::Data {
+        return Err(EpochKeyError::WrongPurpose);
+    }
+    if record.bucket != bucket {
+        return Err(EpochKeyError::WrongBucket);
+    }
+    let is_allowed = match usage {
+        Usage::Open => record.may_open(),
+        Usage::Seal => record.state == sceau_envelope::RecordState::EncryptDecrypt,
+    };
+    if !is_allowed {
+        return Err(EpochKeyError::NotUsable(record.state));
+    }
+    if usage == Usage::Seal && !record.may_seal(now_ms) {
+        return Err(EpochKeyError::NotNow);
+    }
+    Ok(())
+}
+
+/// Unwraps the key of `record` with the first of its wraps that the key provider serves, and checks
+/// that it is the record's key.
+async fn unwrap_record(
+    provider: Arc<dyn KeyProvider>,
+    record: KeyRecord,
+    reason: Reason,
+    metrics: Arc<Metrics>,
+) -> Result<SecretKey, EpochKeyError> {
+    let context = record.wrap_context();
+    let mut refusal = EpochKeyError::NoWrap;
+    for wrap in &record.wraps {
+        let start = Instant::now();
+        let outcome = provider.unwrap(wrap, &context, reason, limits::KEY_WAIT).await;
+        let label = outcome.as_ref().err().map_or("ok", KeyError::code);
+        metrics.kms_request("unwrap", label, start.elapsed());
+        match outcome {
+            // A provider that lies, or a token that wraps without integrity, ends here.
+            Ok(key) if record.check_key(&key).is_ok() && !key.is_zero() => return Ok(key),
+            Ok(_) => refusal = EpochKeyError::CheckFailed,
+            // Made by another key-encryption key of the same tenant: the next one may be ours.
+            Err(KeyError::KeyNotFound) => {}
+            Err(error) => refusal = EpochKeyError::Provider(error),
+        }
+    }
+    Err(refusal)
+}
