@@ -12,97 +12,14 @@
 mod sig_support;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
-use proptest::prelude::*;
+use http::HeaderMap;
 use sceau_s3wire::checksum::{Algorithm, Hasher};
 use sceau_s3wire::error::ErrorCode;
-use sceau_s3wire::payload::{
-    BodyRole, ChecksumOrigin, ChunkEncoder, PayloadError, PayloadPlan, VerifiedPayload,
-};
-use sceau_s3wire::sigv4::{ChainSeed, Credentials, PayloadHash, SignInput, sign};
+use sceau_s3wire::payload::{BodyRole, ChecksumOrigin, ChunkEncoder, PayloadError, PayloadPlan};
+use sceau_s3wire::sigv4::PayloadHash;
 use sha2::{Digest, Sha256};
+use sig_support::uploads::{CRC32C, encode, read, unsigned_trailer, upload};
 use sig_support::*;
-
-const CRC32C: (&str, &str) = ("x-amz-trailer", "x-amz-checksum-crc32c");
-
-struct Upload {
-    headers: HeaderMap,
-    seed: ChainSeed,
-}
-
-fn upload(payload: PayloadHash, length: usize, extra: &[(&str, &str)]) -> Upload {
-    let mut map = headers(&[("host", "s3.amazonaws.com")]);
-    map.extend(headers(extra));
-    let name = match payload {
-        PayloadHash::Empty | PayloadHash::Sha256(_) | PayloadHash::Unsigned => "content-length",
-        PayloadHash::StreamingSigned
-        | PayloadHash::StreamingSignedTrailer
-        | PayloadHash::StreamingUnsignedTrailer => "x-amz-decoded-content-length",
-    };
-    map.insert(name, HeaderValue::from(length));
-    let seed = sign(SignInput {
-        method: &Method::PUT,
-        path: "/b/k",
-        query: &[],
-        headers: &mut map,
-        payload,
-        credentials: Credentials {
-            access_key: ACCESS_KEY,
-            secret: &secret(),
-            session_token: None,
-            cache: None,
-        },
-        region: REGION,
-        service: "s3",
-        now: NOW,
-    })
-    .unwrap();
-    Upload { headers: map, seed }
-}
-
-impl Upload {
-    fn plan_for(&self, role: BodyRole) -> Result<PayloadPlan, PayloadError> {
-        let verified = check("PUT", "/b/k", &self.headers).expect("the signer's requests verify");
-        PayloadPlan::for_body(&verified, &self.headers, role)
-    }
-
-    fn plan(&self) -> Result<PayloadPlan, PayloadError> {
-        self.plan_for(BodyRole::Described)
-    }
-
-    fn refused(&self) -> PayloadError {
-        self.plan().err().expect("the plan must be refused")
-    }
-
-    fn read(&self, body: &[u8], piece: usize) -> Result<(Vec<u8>, VerifiedPayload), PayloadError> {
-        read(self.plan()?, body.chunks(piece.max(1)))
-    }
-}
-
-fn read<'a>(
-    plan: PayloadPlan,
-    pieces: impl Iterator<Item = &'a [u8]>,
-) -> Result<(Vec<u8>, VerifiedPayload), PayloadError> {
-    let mut reader = plan.into_reader();
-    let mut payload = Vec::new();
-    for piece in pieces {
-        reader.push(Bytes::copy_from_slice(piece));
-        while let Some(piece) = reader.next()? {
-            assert!(!piece.is_empty());
-            payload.extend_from_slice(&piece);
-        }
-    }
-    Ok((payload, reader.finish()?))
-}
-
-fn encode(mut encoder: ChunkEncoder, data: &[u8], chunk: usize, algorithm: Option<Algorithm>) -> Vec<u8> {
-    let mut body = Vec::new();
-    for piece in data.chunks(chunk) {
-        body.extend(encoder.chunk(Bytes::copy_from_slice(piece)).unwrap().concat());
-    }
-    body.extend(encoder.finish(algorithm.map(|algorithm| Hasher::of(algorithm, data))));
-    body
-}
 
 fn code(error: PayloadError) -> ErrorCode {
     error.code()
@@ -391,14 +308,6 @@ fn the_length_must_be_declared_as_a_number() {
     }
 }
 
-fn unsigned_trailer(length: usize) -> Upload {
-    upload(
-        PayloadHash::StreamingUnsignedTrailer,
-        length,
-        &[("x-amz-trailer", "x-amz-checksum-crc32")],
-    )
-}
-
 /// Traps: a missing final chunk, missing or foreign trailers, wrong lengths, broken line ends.
 #[test]
 fn broken_framing_is_refused_however_it_is_split() {
@@ -589,73 +498,4 @@ fn payload_slices_share_the_pushed_memory() {
     reader.push(body.clone());
     let piece = reader.next().unwrap().unwrap();
     assert_eq!(piece.as_ptr(), body[3..].as_ptr());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    /// However a body is cut on its way, the payload and the verdict are the same.
-    #[test]
-    fn split_points_do_not_matter(
-        data in prop::collection::vec(any::<u8>(), 0..3000),
-        chunk in 1_usize..700,
-        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-        mode in 0_u8..3,
-    ) {
-        let trailer = [CRC32C];
-        let (payload, extra) = match mode {
-            0 => (PayloadHash::StreamingSigned, &trailer[..0]),
-            1 => (PayloadHash::StreamingSignedTrailer, &trailer[..]),
-            _ => (PayloadHash::StreamingUnsignedTrailer, &trailer[..]),
-        };
-        let up = upload(payload, data.len(), extra);
-        let (encoder, algorithm) = match mode {
-            0 => (ChunkEncoder::signed(up.seed.clone()), None),
-            1 => (ChunkEncoder::signed_with_trailer(up.seed.clone()), Some(Algorithm::Crc32c)),
-            _ => (ChunkEncoder::unsigned_with_trailer(), Some(Algorithm::Crc32c)),
-        };
-        let body = encode(encoder, &data, chunk, algorithm);
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).chain([0, body.len()]).collect();
-        cuts.sort_unstable();
-        let pieces = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]);
-        prop_assert_eq!(read(up.plan().unwrap(), pieces).unwrap().0, data.clone());
-        prop_assert_eq!(up.read(&body, 1).unwrap().0, data);
-    }
-
-    /// Any change of one byte of a signed body is refused.
-    #[test]
-    fn no_byte_of_a_signed_body_can_be_changed(at in any::<prop::sample::Index>(), flip in 1_u8..=255) {
-        let data = [7_u8; 50];
-        let up = upload(PayloadHash::StreamingSignedTrailer, 50, &[CRC32C]);
-        let mut body = encode(ChunkEncoder::signed_with_trailer(up.seed.clone()), &data, 20, Some(Algorithm::Crc32c));
-        let at = at.index(body.len());
-        let before = body[at];
-        body[at] ^= flip;
-        // The case of a size digit or of a trailer's name, and a line end of the trailer, have two spellings.
-        let same_meaning = before.eq_ignore_ascii_case(&body[at]) || before == b'\r';
-        let outcome = up.read(&body, 13);
-        prop_assert!(same_meaning || outcome.is_err(), "{}: {} became {}", at, before, body[at]);
-        if let Ok((payload, _)) = outcome {
-            prop_assert_eq!(payload, data);
-        }
-    }
-
-    /// Garbage never panics and never yields more than was declared.
-    #[test]
-    fn garbage_is_bounded(body in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'5'), Just(b'0'), Just(b';'), any::<u8>()], 0..200), piece in 1_usize..50) {
-        let mut reader = unsigned_trailer(5).plan().unwrap().into_reader();
-        let mut taken = 0;
-        'pieces: for piece in body.chunks(piece) {
-            reader.push(Bytes::copy_from_slice(piece));
-            loop {
-                match reader.next() {
-                    Ok(Some(bytes)) => taken += bytes.len(),
-                    Ok(None) => break,
-                    Err(_) => break 'pieces,
-                }
-            }
-        }
-        prop_assert!(taken <= 5);
-        drop(reader.finish());
-    }
 }

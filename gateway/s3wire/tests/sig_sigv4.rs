@@ -11,88 +11,16 @@
 
 mod sig_support;
 
-use http::{HeaderMap, HeaderValue, Method};
-use proptest::prelude::*;
+use http::{HeaderValue, Method};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::sigv4::{
-    AuthError, Credentials, EMPTY_SHA256_HEX, Form, PayloadHash, PayloadMode, Presented, PresignInput,
-    SignInput, SigningKeyCache, VerifyRules, presign, sign, verify, verify_cached,
+    AuthError, Credentials, EMPTY_SHA256_HEX, Form, PayloadHash, PayloadMode, Presented, SignInput,
+    SigningKeyCache, VerifyRules, sign, verify, verify_cached,
 };
 use sceau_s3wire::sigv4::{RequestHead, SecretAccessKey};
-use sceau_s3wire::target::{QueryPair, RequestTarget, encode_path};
+use sceau_s3wire::target::{RequestTarget, encode_path};
+use sig_support::requests::{HOST, plain_get, presigned, signed};
 use sig_support::*;
-
-const HOST: &str = "examplebucket.s3.amazonaws.com";
-
-/// Signs a request with our signer, so that tests can then damage it.
-fn signed(
-    method: &str,
-    path: &str,
-    query: &[(&str, &str)],
-    extra: &[(&str, &str)],
-    payload: PayloadHash,
-) -> HeaderMap {
-    let mut map = headers(&[("host", HOST)]);
-    map.extend(headers(extra));
-    let pairs: Vec<QueryPair> = query
-        .iter()
-        .map(|(name, value)| QueryPair {
-            name: (*name).into(),
-            value: (*value).into(),
-        })
-        .collect();
-    sign(SignInput {
-        method: &Method::from_bytes(method.as_bytes()).unwrap(),
-        path,
-        query: &pairs,
-        headers: &mut map,
-        payload,
-        credentials: Credentials {
-            access_key: ACCESS_KEY,
-            secret: &secret(),
-            session_token: None,
-            cache: None,
-        },
-        region: REGION,
-        service: "s3",
-        now: NOW,
-    })
-    .unwrap();
-    map
-}
-
-fn plain_get() -> HeaderMap {
-    signed("GET", "/test.txt", &[], &[], PayloadHash::Empty)
-}
-
-fn presigned(extra: &[(&str, &str)], query: &[(&str, &str)]) -> String {
-    let mut map = headers(&[("host", HOST)]);
-    map.extend(headers(extra));
-    let pairs: Vec<QueryPair> = query
-        .iter()
-        .map(|(name, value)| QueryPair {
-            name: (*name).into(),
-            value: (*value).into(),
-        })
-        .collect();
-    let query = presign(&PresignInput {
-        method: &Method::GET,
-        path: "/test.txt",
-        query: &pairs,
-        headers: &map,
-        credentials: Credentials {
-            access_key: ACCESS_KEY,
-            secret: &secret(),
-            session_token: None,
-            cache: None,
-        },
-        region: REGION,
-        expires_seconds: 86_400,
-        now: NOW,
-    })
-    .unwrap();
-    format!("/test.txt?{query}")
-}
 
 #[test]
 fn the_documented_header_examples_verify() {
@@ -624,55 +552,4 @@ fn a_wrong_secret_verifies_nothing_and_leaves_the_cache_alone() {
     assert!(verify_cached(&head, &signature, &wrong, &cache, NOW, &rules()).is_err());
     // Without a configured region, any region verifies.
     assert!(verify(&head, &signature, &right, NOW, &VerifyRules::default()).is_ok());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    /// What the signer signs, the verifier accepts, in both forms, for any key and query; and
-    /// another key or method is refused.
-    #[test]
-    fn what_is_signed_verifies(
-        key in prop_oneof![any::<String>(), "[a-z/.+%~ é€*'()!&=?#-]{1,40}"],
-        query in prop::collection::vec((any::<String>(), any::<String>()), 0..4),
-    ) {
-        let query: Vec<QueryPair> = query
-            .into_iter()
-            .filter(|(name, _)| !name.is_empty())
-            .map(|(name, value)| QueryPair { name, value })
-            .collect();
-        let path = encode_path(&format!("/bucket/{key}"));
-        let mut map = headers(&[("host", HOST)]);
-        let secret = secret();
-        let credentials = Credentials { access_key: ACCESS_KEY, secret: &secret, session_token: None, cache: None };
-        let url = presign(&PresignInput {
-            method: &Method::PUT, path: &path, query: &query, headers: &map, credentials, region: REGION,
-            expires_seconds: 60, now: NOW,
-        }).unwrap();
-        let target = format!("{path}?{url}");
-        prop_assert!(check("PUT", &target, &map).is_ok());
-        prop_assert!(check("GET", &target, &map).is_err());
-        sign(SignInput {
-            method: &Method::PUT, path: &path, query: &query, headers: &mut map, payload: PayloadHash::Unsigned,
-            credentials, region: REGION, service: "s3", now: NOW,
-        }).unwrap();
-        let encode = sceau_s3wire::target::encode_component;
-        let sent: Vec<String> =
-            query.iter().map(|pair| format!("{}={}", encode(&pair.name), encode(&pair.value))).collect();
-        let sent = sent.join("&");
-        let (target, other) = (format!("{path}?{sent}"), format!("{path}x?{sent}"));
-        prop_assert!(check("PUT", &target, &map).is_ok());
-        prop_assert!(check("PUT", &other, &map).is_err());
-    }
-
-    /// No input makes the parsers panic.
-    #[test]
-    fn any_header_is_handled(value in any::<Vec<u8>>(), target in "/[ -~]{0,60}") {
-        let mut map = headers(&[("host", HOST), ("x-amz-date", DATE), ("x-amz-content-sha256", EMPTY_SHA256_HEX)]);
-        let text = [b"AWS4-HMAC-SHA256 ".as_slice(), &value].concat();
-        if let (Ok(value), Ok(target)) = (HeaderValue::from_bytes(&text), RequestTarget::parse(target.as_bytes())) {
-            map.insert("authorization", value);
-            prop_assert!(Presented::parse(&target, &map).is_err());
-        }
-    }
 }

@@ -2,6 +2,9 @@
 //! ways to build requests.
 #![allow(dead_code)]
 
+pub mod requests;
+pub mod uploads;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sceau_s3wire::sigv4::{
     AuthError, Presented, PresentedSignature, RequestHead, SecretAccessKey, Verified, VerifyRules, verify,
