@@ -1,4 +1,9 @@
 //! The decision and the file checks, one row per rule.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic"
+)]
 
 use sceau_policy::{
     Action, Credentials, CredentialsError, CredentialsFile, Policy, PolicyFile, Principal, Problem,
@@ -44,10 +49,20 @@ fn policy(text: &str) -> Policy {
     Policy::from_file(&toml::from_str(text).unwrap()).unwrap()
 }
 
+/// Principal, action, bucket, key; the rule that decides, and whether it allows.
+type Row = (
+    &'static str,
+    Action,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    bool,
+);
+
 #[test]
 fn each_row_is_decided_by_the_rule_it_names() {
     use Action::{CreateBucket, Delete, DeleteBucket, List, Read, SeeBucket, Write};
-    let rows: &[(&str, Action, &str, Option<&str>, Option<&str>, bool)] = &[
+    let rows: &[Row] = &[
         // Whole service.
         ("ops", Read, "data", Some("any"), Some("allow[0]"), true),
         ("ops", CreateBucket, "new", None, Some("allow[0]"), true),

@@ -1,4 +1,9 @@
 //! What happens to each header, and what is sealed.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic"
+)]
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sceau_s3wire::error::ErrorCode;

@@ -1,5 +1,9 @@
 //! Which requests become which operation, and which become 501.
-#![allow(clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic"
+)]
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sceau_s3wire::error::ErrorCode;

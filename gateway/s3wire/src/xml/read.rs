@@ -212,7 +212,7 @@ impl<'x> Reader<'x> {
         loop {
             match self.step()? {
                 Step::Text(text) if text.bytes().all(|byte| byte.is_ascii_whitespace()) => {}
-                step => return Ok(step),
+                step @ (Step::Open(_) | Step::Text(_) | Step::Close | Step::End) => return Ok(step),
             }
         }
     }
