@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::xml::{
     DeleteEntry, DeleteRequest, LISTING_BYTES_MAX, XmlError, parse_error, rewrite_listing,
 };
@@ -56,6 +57,30 @@ fn hostile_documents_are_refused_quickly() {
     }
     let too_long = vec![b' '; LISTING_BYTES_MAX + 1];
     assert_eq!(rewrite_listing(&too_long, plain).unwrap_err(), XmlError::TooLarge);
+}
+
+#[test]
+fn limits_are_what_refuses_an_otherwise_good_document() {
+    let filler = " ".repeat(3_000);
+    let nested = |depth: usize| {
+        format!(
+            "<ListBucketResult>{}{}</ListBucketResult>",
+            "<a>".repeat(depth),
+            "</a>".repeat(depth)
+        )
+    };
+    assert!(rewrite_listing(nested(11).as_bytes(), plain).is_ok());
+    assert_eq!(
+        rewrite_listing(nested(12).as_bytes(), plain).unwrap_err(),
+        XmlError::TooLarge
+    );
+    for (tag, key) in [(filler.as_str(), "k".to_owned()), ("", "&amp;".repeat(20_000))] {
+        let body = format!("<Delete{tag}><Object><Key>{key}</Key></Object></Delete>");
+        assert_eq!(
+            DeleteRequest::parse(body.as_bytes()),
+            Err(ErrorCode::MaxMessageLengthExceeded)
+        );
+    }
 }
 
 #[test]
