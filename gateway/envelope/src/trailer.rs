@@ -391,3 +391,97 @@ impl Suffix {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sceau_keys::{Oid, SecretKey};
+
+    use super::*;
+    use crate::metadata::Metadata;
+
+    fn header(plain_len: Option<u64>, iv0: FloeIv, is_multi: bool) -> ObjectHeader {
+        ObjectHeader {
+            secrets: Arc::new(ObjectSecrets::from_parts(SecretKey::new([1; 32]), Oid([2; 16]))),
+            is_multi,
+            is_name_hidden: false,
+            plain_len,
+            write_time_ms: 0,
+            writer_id: [0; 8],
+            writer_seq: 0,
+            iv0,
+            metadata: Metadata::default(),
+        }
+    }
+
+    /// The sealed form of `text` under the AAD of `footer`, as a faulty writer could make it.
+    fn seal(engine: &Engine, secrets: &ObjectSecrets, footer: &Footer, mut text: Vec<u8>) -> Vec<u8> {
+        let key = engine.key(&secrets.manifest_key()).unwrap();
+        let (iv, tag) = key.seal(&footer.prefix(), &mut text).unwrap();
+        [&iv[..], &text, &tag].concat()
+    }
+
+    #[test]
+    fn authentic_trailers_that_contradict_the_header_are_refused() {
+        let engine = Engine::fastest();
+        let honest = header(Some(5), [3; 32], false);
+        let manifest = Manifest::single(5, [3; 32], None).unwrap();
+        let trailer = manifest.seal_trailer(&engine, &honest.secrets).unwrap();
+        let open = |header: &ObjectHeader| Suffix::open(&engine, header, &trailer);
+        assert!(matches!(open(&honest), Ok(Suffix::Complete(..))));
+        let contradictions = [
+            header(Some(6), [3; 32], false),
+            header(Some(5), [4; 32], false),
+            header(Some(5), [0; 32], true),
+            header(Some(6), [0; 32], true),
+            header(None, [0; 32], true),
+        ];
+        for header in contradictions {
+            assert_eq!(open(&header), Err(TrailerError::Inconsistent));
+        }
+    }
+
+    #[test]
+    fn authentic_manifests_that_contradict_themselves_or_the_footer_are_refused() {
+        let engine = Engine::fastest();
+        let header = header(None, [0; 32], true);
+        let entry = |number, plain_len| PartEntry {
+            number: PartNumber::upload(number).unwrap(),
+            plain_len,
+            iv: Some([5; 32]),
+            crc64: [0; 8],
+        };
+        let manifest = Manifest::multipart(vec![entry(1, 100)], None).unwrap();
+        let footer = manifest.footer().unwrap();
+        let text = manifest.encode().unwrap();
+        let open = |footer: &Footer, text: Vec<u8>| {
+            Manifest::open(
+                &engine,
+                &header,
+                footer,
+                &seal(&engine, &header.secrets, footer, text),
+            )
+        };
+        assert_eq!(open(&footer, text.clone()), Ok(manifest));
+        for wrong in [
+            Footer {
+                plain_len: 101,
+                ..footer
+            },
+            Footer {
+                pad: footer.pad.wrapping_add(1),
+                ..footer
+            },
+            Footer { parts: 2, ..footer },
+        ] {
+            assert_eq!(open(&wrong, text.clone()), Err(TrailerError::Inconsistent));
+        }
+        // n, m, checksum algorithm, length, flags, unused value bytes, number, flags, length.
+        for at in [7, 11, 12, 13, 14, 15, 16, 79, 80, 82, 87] {
+            let mut twin = text.clone();
+            twin[at] ^= 0x80;
+            assert_eq!(open(&footer, twin), Err(TrailerError::Inconsistent), "byte {at}");
+        }
+    }
+}

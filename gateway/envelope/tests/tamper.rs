@@ -231,6 +231,21 @@ fn parts_dropped_exchanged_repeated_or_mixed_are_refused() {
 }
 
 #[test]
+fn a_trailer_of_another_completion_is_refused_after_the_layout_was_read() {
+    let secrets = fresh();
+    let write = || write_multi(&engine(), &secrets, &[PartInput(1, b"data", true)]);
+    let (stored, again) = (write(), write());
+    let Ok(Suffix::Complete(_, manifest)) = Suffix::open(&engine(), &stored.header, &stored.body) else {
+        panic!("the manifest is there")
+    };
+    let part = 74 + 36;
+    let body = [&stored.body[..part], &again.body[part..]].concat();
+    let mixed = Stored { body, ..stored };
+    let refused = read_layout(&engine(), &mixed, manifest.layout(), Extent::WholeAndTrailer);
+    assert_eq!(refused, Err(ReadError::Open(OpenError::Corrupted)));
+}
+
+#[test]
 fn an_unpinned_part_may_be_another_attempt_but_nothing_else() {
     let (one, two) = (pattern(MIN), pattern(MIN + 1)[1..].to_vec());
     let secrets = fresh();
