@@ -92,6 +92,7 @@ def test_a_part_sent_twice_counts_once(front, bucket, content, checksums):
     check(front, bucket, upload)
 
 
+@pytest.mark.gateway
 def test_an_older_attempt_cannot_be_completed(front, bucket, content):
     upload = Upload(front.s3, bucket)
     old = upload.part(1, content(MIN, 1))["ETag"]

@@ -98,7 +98,7 @@ class Front:
             AWS_EC2_METADATA_DISABLED="true",
             AWS_CONFIG_FILE=str(self.folder / "no-aws-config"),
             AWS_SHARED_CREDENTIALS_FILE=str(self.folder / "no-aws-credentials"),
-            AWS_MAX_ATTEMPTS="1",
+            AWS_MAX_ATTEMPTS="3",
             AWS_PAGER="",
             HOME=str(self.folder),
         )

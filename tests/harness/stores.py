@@ -30,6 +30,8 @@ class SeaweedFS:
             ]
         }
         (folder / "users.json").write_text(json.dumps(users))
+        # Two volumes for each bucket in place of seven: the suites make many buckets.
+        (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 2\ncopy_other = 1\n")
         (folder / "data").mkdir()
         master, volume, filer, port = (free_port() for _ in range(4))
         self.url = f"http://127.0.0.1:{port}"
@@ -37,16 +39,17 @@ class SeaweedFS:
         self.server = Server("seaweedfs", [
             tool("weed"), "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", folder / "data",
             "-master.port", master, "-volume.port", volume, "-filer", "-filer.port", filer,
-            "-s3", "-s3.port", port, "-s3.config", folder / "users.json",
+            "-s3", "-s3.port", port, "-s3.allowDeleteBucketNotEmpty=false", "-s3.config", folder / "users.json",
             "-s3.port.iceberg", 0, "-s3.port.lance", 0, "-master.telemetry=false",
-            "-volume.max", 0, "-volume.minFreeSpace", 1, "-master.volumeSizeLimitMB", 1024,
+            "-volume.max", 4000, "-volume.minFreeSpace", 1, "-master.volumeSizeLimitMB", 1024,
         ], folder)
         # fmt: on
         self.server.wait_port(port)
         time.sleep(SETTLE_SECONDS)
 
     def stop(self):
-        self.server.stop(30)
+        # It takes up to half a minute to end by itself, and its folder is thrown away.
+        self.server.stop(5)
 
 
 class EmbeddedStore:
