@@ -1,2 +1,58 @@
-//! Skeleton.
-fn main() {}
+//! The binary `sceau`: commands, and which key providers are compiled in.
+//!
+//! What lives here: the command line and the choice of adapters. What must not: request handling.
+//! Invariant: data goes to standard output, messages to standard error, and nothing secret is ever an
+//! argument outside development mode.
+//!
+//! Exit codes: 0 done, 1 something was found wrong, 2 command line or configuration, 3 keys, 4 store,
+//! 5 internal.
+
+mod dev;
+mod exit;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Failure;
+
+/// Customer-held-key encryption gateway for object storage.
+#[derive(Debug, Parser)]
+#[command(name = "sceau", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::DevArgs),
+    /// Runs a PKCS#11 module for a gateway; started by it, not by people
+    #[command(hide = true)]
+    Pkcs11Helper,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The helper stays single-threaded until its module is loaded: no runtime here.
+    if matches!(cli.command, Command::Pkcs11Helper) {
+        return sceau_kms_pkcs11::helper_main();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::internal(error).report(),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Dev(args) => dev::run(args).await,
+        // Handled before the runtime was made.
+        Command::Pkcs11Helper => Ok(()),
+    }
+}
