@@ -437,9 +437,19 @@ mod tests {
             header(Some(6), [0; 32], true),
             header(None, [0; 32], true),
         ];
-        for header in contradictions {
-            assert_eq!(open(&header), Err(TrailerError::Inconsistent));
+        for header in &contradictions {
+            assert_eq!(open(header), Err(TrailerError::Inconsistent));
         }
+        // A HEAD request sees the footer only: a wrong length must be refused there already.
+        let footer = trailer.last_chunk().unwrap();
+        assert_eq!(
+            Footer::open(footer, &contradictions[0]),
+            Err(TrailerError::Inconsistent)
+        );
+        assert_eq!(
+            Footer::open(footer, &contradictions[3]),
+            Err(TrailerError::Inconsistent)
+        );
     }
 
     #[test]

@@ -118,6 +118,14 @@ fn a_keyring_reads_back_and_counts_generations() {
 }
 
 #[test]
+fn a_mac_key_that_is_not_its_records_key_is_refused() {
+    let mut content = content();
+    content.records[0].check[0] ^= 1;
+    let document = content.encode(&mac_key()).unwrap();
+    assert_eq!(open(&document, 0).err(), Some(KeyringError::NotAuthentic));
+}
+
+#[test]
 fn the_newest_usable_epoch_seals() {
     let mut content = content();
     let sealing = |content: &KeyringContent| content.sealing_record(BUCKET, 1_000).map(|record| record.epoch);
