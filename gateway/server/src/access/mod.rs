@@ -151,12 +151,18 @@ impl AccessFiles {
             metrics,
             seen: Mutex::new(seen),
         };
-        Ok(Arc::new(Self { current: RwLock::new(Arc::new(snapshot?)), files: Some(files) }))
+        Ok(Arc::new(Self {
+            current: RwLock::new(Arc::new(snapshot?)),
+            files: Some(files),
+        }))
     }
 
     /// A snapshot that never changes, for `sceau dev`.
     pub fn fixed(snapshot: AccessSnapshot) -> Arc<Self> {
-        Arc::new(Self { current: RwLock::new(Arc::new(snapshot)), files: None })
+        Arc::new(Self {
+            current: RwLock::new(Arc::new(snapshot)),
+            files: None,
+        })
     }
 
     /// The snapshot in use; to be asked for once for each request.
@@ -167,7 +173,9 @@ impl AccessFiles {
 
     /// Looks at the files for ever; to be spawned, and aborted at the end.
     pub async fn run(self: Arc<Self>) {
-        let Some(files) = &self.files else { return std::future::pending().await };
+        let Some(files) = &self.files else {
+            return std::future::pending().await;
+        };
         // Polled by content: mounted volumes replace files by swapping links, which watchers miss.
         loop {
             tokio::time::sleep(files.interval).await;
@@ -190,7 +198,10 @@ impl AccessFiles {
         files.metrics.reload(ReloadSource::Access, snapshot.is_ok());
         match snapshot {
             Ok(snapshot) => {
-                tracing::info!(credentials = snapshot.credentials_count(), "credentials and policy loaded again");
+                tracing::info!(
+                    credentials = snapshot.credentials_count(),
+                    "credentials and policy loaded again"
+                );
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
                 true
             }
@@ -232,9 +243,15 @@ fn parse_credentials(text: &str, path: &Path) -> Result<Credentials, AccessError
     let file: CredentialsFile = toml::from_str(text).map_err(|error| AccessError::Syntax {
         path: path.to_owned(),
         // The reader's own report would show the line at fault, which may hold a secret.
-        report: format!("{}: not as expected, or an unknown key", place(text, error.span())),
+        report: format!(
+            "{}: not as expected, or an unknown key",
+            place(text, error.span())
+        ),
     })?;
-    Credentials::from_file(file).map_err(|error| AccessError::Credentials { path: path.to_owned(), error })
+    Credentials::from_file(file).map_err(|error| AccessError::Credentials {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn parse_policy(text: &str, path: &Path) -> Result<Policy, AccessError> {
@@ -242,15 +259,24 @@ fn parse_policy(text: &str, path: &Path) -> Result<Policy, AccessError> {
         path: path.to_owned(),
         report: error.to_string().trim_end().to_owned(),
     })?;
-    Policy::from_file(&file).map_err(|error| AccessError::Policy { path: path.to_owned(), error })
+    Policy::from_file(&file).map_err(|error| AccessError::Policy {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn read_policy(path: &Path) -> Result<String, AccessError> {
-    let fault = |why: String| AccessError::Unreadable { path: path.to_owned(), why };
+    let fault = |why: String| AccessError::Unreadable {
+        path: path.to_owned(),
+        why,
+    };
     let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
     let mut text = String::new();
     let limit = POLICY_BYTES_MAX.saturating_add(1);
-    let length = file.take(limit).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
+    let length = file
+        .take(limit)
+        .read_to_string(&mut text)
+        .map_err(|error| fault(error.to_string()))?;
     if u64::try_from(length).is_ok_and(|length| length > POLICY_BYTES_MAX) {
         return Err(fault("larger than 4 MiB".to_owned()));
     }
@@ -261,7 +287,12 @@ fn read_policy(path: &Path) -> Result<String, AccessError> {
 fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
     let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count().saturating_add(1);
-    let column = before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1);
+    let column = before
+        .chars()
+        .rev()
+        .take_while(|c| *c != '\n')
+        .count()
+        .saturating_add(1);
     format!("line {line}, column {column}")
 }
 
@@ -316,7 +347,8 @@ mod tests {
         folder.write_credentials("AKONE", "a-secret-of-sixteen-and-more");
         folder.write("policy.toml", POLICY);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let access = AccessFiles::open(&folder.config(), Arc::clone(&metrics)).unwrap_or_else(|e| panic!("{e}"));
+        let access =
+            AccessFiles::open(&folder.config(), Arc::clone(&metrics)).unwrap_or_else(|e| panic!("{e}"));
         let before = access.snapshot();
         assert_eq!(before.credential("AKONE").unwrap().principal.as_str(), "alice");
         assert!(!access.reload(), "nothing changed");
@@ -325,18 +357,29 @@ mod tests {
         assert!(access.reload());
         assert!(access.snapshot().credential("AKTWO").is_some());
         assert!(access.snapshot().credential("AKONE").is_none());
-        assert!(before.credential("AKONE").is_some(), "a request keeps the snapshot it began with");
+        assert!(
+            before.credential("AKONE").is_some(),
+            "a request keeps the snapshot it began with"
+        );
 
         folder.write("policy.toml", "[[alow]]\n");
         assert!(!access.reload());
         assert!(access.snapshot().credential("AKTWO").is_some());
-        assert!(metrics.render().contains("sceau_last_reload_success{source=\"access\"} 0"));
+        assert!(
+            metrics
+                .render()
+                .contains("sceau_last_reload_success{source=\"access\"} 0")
+        );
         std::fs::remove_file(folder.0.join("policy.toml")).unwrap();
         assert!(!access.reload());
 
         folder.write("policy.toml", POLICY);
         assert!(access.reload());
-        assert!(metrics.render().contains("sceau_last_reload_success{source=\"access\"} 1"));
+        assert!(
+            metrics
+                .render()
+                .contains("sceau_last_reload_success{source=\"access\"} 1")
+        );
     }
 
     #[tokio::test]
@@ -367,7 +410,9 @@ mod tests {
             "[[credential]]\naccess_key = \"AKONE\"\nsecret = \"do-not-show-me\nprincipal = \"alice\"\n",
         );
         let metrics = Arc::new(Metrics::new().unwrap());
-        let error = AccessFiles::open(&folder.config(), Arc::clone(&metrics)).err().unwrap();
+        let error = AccessFiles::open(&folder.config(), Arc::clone(&metrics))
+            .err()
+            .unwrap();
         let text = format!("{error} {error:?}");
         assert!(text.contains("line 3"), "{text}");
         assert!(!text.contains("do-not-show-me"), "{text}");

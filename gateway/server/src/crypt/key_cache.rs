@@ -48,8 +48,15 @@ enum Slot<E> {
 impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
     /// An empty cache of at most `entries_max` keys, each kept for `time_limit`.
     pub fn new(time_limit: Duration, entries_max: usize, metrics: Arc<Metrics>) -> Self {
-        let shared = Arc::new(Shared { slots: Mutex::new(HashMap::new()) });
-        Self { shared, time_limit, entries_max: entries_max.max(1), metrics }
+        let shared = Arc::new(Shared {
+            slots: Mutex::new(HashMap::new()),
+        });
+        Self {
+            shared,
+            time_limit,
+            entries_max: entries_max.max(1),
+            metrics,
+        }
     }
 
     /// The key of `krid`, from memory or by running `unwrap`. While one caller's `unwrap` runs, the
@@ -69,8 +76,14 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
             Found::Key(key) => return Ok(key),
             Found::Flight(landed) => landed,
         };
-        let outcome = landed.wait_for(Option::is_some).await.map_err(|_| CacheFault::Lost)?;
-        outcome.as_ref().cloned().unwrap_or_else(|| Err(CacheFault::Lost.into()))
+        let outcome = landed
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| CacheFault::Lost)?;
+        outcome
+            .as_ref()
+            .cloned()
+            .unwrap_or_else(|| Err(CacheFault::Lost.into()))
     }
 
     /// Wipes the keys whose time is over. To be called a few times per time limit.
@@ -114,14 +127,21 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
             None => CacheOutcome::Miss,
         };
         self.metrics.key_cache(outcome);
-        let flights = slots.values().filter(|slot| matches!(slot, Slot::InFlight(_))).count();
+        let flights = slots
+            .values()
+            .filter(|slot| matches!(slot, Slot::InFlight(_)))
+            .count();
         if flights >= FLIGHTS_MAX {
             return Err(CacheFault::Busy.into());
         }
         let (sender, landed) = watch::channel(None);
         slots.insert(krid, Slot::InFlight(landed.clone()));
         drop(slots);
-        let flight = Flight { shared: Arc::clone(&self.shared), krid, sender };
+        let flight = Flight {
+            shared: Arc::clone(&self.shared),
+            krid,
+            sender,
+        };
         let (time_limit, entries_max) = (self.time_limit, self.entries_max);
         let metrics = Arc::clone(&self.metrics);
         tokio::spawn(async move {
@@ -162,7 +182,13 @@ impl<E> Flight<E> {
             make_room(&mut slots, now, entries_max);
             // Too far in the future for the clock means: no sensible limit was set; keep nothing.
             if let Some(expires) = now.checked_add(time_limit) {
-                slots.insert(self.krid, Slot::Held { key: Arc::clone(key), expires });
+                slots.insert(
+                    self.krid,
+                    Slot::Held {
+                        key: Arc::clone(key),
+                        expires,
+                    },
+                );
             }
         }
         let held = slots.len();
@@ -280,10 +306,14 @@ mod tests {
         cache.key(krid(1), key(1)).await.ok().unwrap();
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_millis(15)).await;
-            cache.key(krid(1), fail()).await.ok().expect("still held");
+            assert!(cache.key(krid(1), fail()).await.is_ok(), "still held");
         }
         tokio::time::sleep(Duration::from_millis(60)).await;
-        assert_eq!(cache.key(krid(1), fail()).await.err(), Some("down"), "unwrapped again");
+        assert_eq!(
+            cache.key(krid(1), fail()).await.err(),
+            Some("down"),
+            "unwrapped again"
+        );
         cache.key(krid(2), key(2)).await.ok().unwrap();
         tokio::time::sleep(Duration::from_millis(90)).await;
         cache.wipe_expired();
@@ -294,7 +324,10 @@ mod tests {
     async fn errors_are_not_remembered_and_a_lost_task_frees_its_slot() {
         let cache = cache(Duration::from_secs(60), 10);
         assert_eq!(cache.key(krid(1), fail()).await.err(), Some("down"));
-        assert_eq!(cache.key(krid(1), async { panic!("adapter defect") }).await.err(), Some("fault"));
+        assert_eq!(
+            cache.key(krid(1), async { panic!("adapter defect") }).await.err(),
+            Some("fault")
+        );
         assert!(cache.key(krid(1), key(1)).await.is_ok());
     }
 
@@ -309,6 +342,9 @@ mod tests {
         assert!(cache.key(krid(5), fail()).await.is_ok(), "the newest stays");
         assert!(cache.key(krid(1), fail()).await.is_err(), "the oldest went");
         cache.wipe_unless(|held| held != krid(5));
-        assert!(cache.key(krid(5), fail()).await.is_err(), "a disabled key is wiped at once");
+        assert!(
+            cache.key(krid(5), fail()).await.is_err(),
+            "a disabled key is wiped at once"
+        );
     }
 }

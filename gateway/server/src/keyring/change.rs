@@ -35,9 +35,16 @@ const CLOCK_SKEW_MS: u64 = 15 * 60 * 1000;
 
 /// A change to the keyring, in a form that can be made again on newer content.
 enum Change {
-    AddBucket { entry: BucketEntry, record: Box<KeyRecord> },
-    NewEpoch { name: String },
-    RemoveBucket { name: String },
+    AddBucket {
+        entry: BucketEntry,
+        record: Box<KeyRecord>,
+    },
+    NewEpoch {
+        name: String,
+    },
+    RemoveBucket {
+        name: String,
+    },
 }
 
 impl KeyringService {
@@ -51,14 +58,19 @@ impl KeyringService {
             return Err(KeyringFault::Exists { place: Place::Local });
         }
         if parts.control.read().await?.is_some() {
-            return Err(KeyringFault::Exists { place: Place::Control });
+            return Err(KeyringFault::Exists {
+                place: Place::Control,
+            });
         }
         let owner = Owner {
             tenant: TenantId(draw()?),
             bucket: BucketId([0; 16]),
             domain: DomainId([0; 16]),
         };
-        let maker = Maker { provider: &parts.provider, metrics: &parts.metrics };
+        let maker = Maker {
+            provider: &parts.provider,
+            metrics: &parts.metrics,
+        };
         let (record, mac_key) = maker.record(Purpose::KeyringMac, owner, 1).await?;
         let content = KeyringContent {
             tenant: owner.tenant,
@@ -69,7 +81,9 @@ impl KeyringService {
         };
         let document = Bytes::from(content.encode(&mac_key).map_err(encoding)?);
         if !parts.control.write(document.clone(), None).await? {
-            return Err(KeyringFault::Exists { place: Place::Control });
+            return Err(KeyringFault::Exists {
+                place: Place::Control,
+            });
         }
         local.write(document).await?;
         // Opening reads both copies back and unwraps the MAC key from what was read.
@@ -88,8 +102,11 @@ impl KeyringService {
         if let Some(entry) = self.bucket(name) {
             return Ok(entry);
         }
-        let owner =
-            Owner { tenant: self.tenant(), bucket: BucketId(draw()?), domain: DomainId(draw()?) };
+        let owner = Owner {
+            tenant: self.tenant(),
+            bucket: BucketId(draw()?),
+            domain: DomainId(draw()?),
+        };
         let (record, _) = self.maker().record(Purpose::Data, owner, 1).await?;
         let entry = BucketEntry {
             name: name.to_owned(),
@@ -97,7 +114,11 @@ impl KeyringService {
             state: BucketState::Active,
             policy: default_policy(),
         };
-        self.change(&Change::AddBucket { entry, record: Box::new(record) }).await?;
+        self.change(&Change::AddBucket {
+            entry,
+            record: Box::new(record),
+        })
+        .await?;
         self.bucket(name).ok_or(KeyringFault::BucketUnknown)
     }
 
@@ -106,7 +127,10 @@ impl KeyringService {
     /// # Errors
     /// [`KeyringFault::BucketUnknown`], and as [`KeyringService::add_bucket`].
     pub async fn remove_bucket(&self, name: &str) -> Result<(), KeyringFault> {
-        self.change(&Change::RemoveBucket { name: name.to_owned() }).await
+        self.change(&Change::RemoveBucket {
+            name: name.to_owned(),
+        })
+        .await
     }
 
     /// Begins a new epoch of the bucket: new objects are sealed under a fresh key, the old keys only
@@ -115,9 +139,13 @@ impl KeyringService {
     /// # Errors
     /// [`KeyringFault::BucketUnknown`], and as [`KeyringService::add_bucket`].
     pub async fn new_epoch(&self, name: &str) -> Result<Krid, KeyringFault> {
-        self.change(&Change::NewEpoch { name: name.to_owned() }).await?;
+        self.change(&Change::NewEpoch {
+            name: name.to_owned(),
+        })
+        .await?;
         let entry = self.bucket(name).ok_or(KeyringFault::BucketUnknown)?;
-        self.active_epoch(entry.bucket).map_err(|_| KeyringFault::BucketUnknown)
+        self.active_epoch(entry.bucket)
+            .map_err(|_| KeyringFault::BucketUnknown)
     }
 
     /// The one write path.
@@ -128,8 +156,8 @@ impl KeyringService {
                 tokio::time::sleep(RETRY_WAIT.saturating_mul(attempt)).await;
             }
             // Takes a newer keyring into use first, so the change is made on the newest content.
+            copies.began = Some(Instant::now());
             let etag = self.refresh_locked().await?;
-            copies.at = Some(Instant::now());
             // No entity tag: the copy had gone and was just written again from here; its tag comes
             // with the next look.
             let Some(etag) = etag else { continue };
@@ -150,10 +178,15 @@ impl KeyringService {
     /// Reads the written document back, unwraps every new key from it, pins it, and only then uses it.
     async fn take_into_use(&self, before: &Loaded, written: &KeyringContent) -> Result<(), KeyringFault> {
         let (document, _) = self.control.read().await?.ok_or(KeyringFault::Contended)?;
-        let loaded = self.loader().verify(document, Place::Control, written.generation).await?;
+        let loaded = self
+            .loader()
+            .verify(document, Place::Control, written.generation)
+            .await?;
         let content = loaded.keyring.content();
         if content.generation == written.generation && content != written {
-            return Err(KeyringFault::Fork { generation: written.generation });
+            return Err(KeyringFault::Fork {
+                generation: written.generation,
+            });
         }
         let is_new = |record: &&KeyRecord| before.keyring.content().record(record.krid).is_none();
         for record in content.records.iter().filter(is_new) {
@@ -163,7 +196,10 @@ impl KeyringService {
                 Reason::Keyring,
                 Arc::clone(&self.metrics),
             );
-            outcome.await.map_err(|error| KeyringFault::Record { krid: record.krid, error })?;
+            outcome.await.map_err(|error| KeyringFault::Record {
+                krid: record.krid,
+                error,
+            })?;
         }
         self.local.write(loaded.document.clone()).await?;
         self.install(loaded);
@@ -181,10 +217,17 @@ impl KeyringService {
                 content.records.push(record.as_ref().clone());
             }
             Change::NewEpoch { name } => {
-                let bucket = content.active_bucket(name).ok_or(KeyringFault::BucketUnknown)?.bucket;
+                let bucket = content
+                    .active_bucket(name)
+                    .ok_or(KeyringFault::BucketUnknown)?
+                    .bucket;
                 let newest = newest_record(content, bucket).ok_or(KeyringFault::BucketUnknown)?;
                 let epoch = newest.epoch.saturating_add(1);
-                let owner = Owner { tenant: content.tenant, bucket, domain: newest.domain };
+                let owner = Owner {
+                    tenant: content.tenant,
+                    bucket,
+                    domain: newest.domain,
+                };
                 let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
                 retire(content, bucket);
                 content.records.push(record);
@@ -204,7 +247,10 @@ impl KeyringService {
     }
 
     fn maker(&self) -> Maker<'_> {
-        Maker { provider: &self.provider, metrics: &self.metrics }
+        Maker {
+            provider: &self.provider,
+            metrics: &self.metrics,
+        }
     }
 }
 
@@ -240,7 +286,10 @@ fn retire(content: &mut KeyringContent, bucket: BucketId) {
 }
 
 fn encoding(error: KeyringError) -> KeyringFault {
-    KeyringFault::Document { place: Place::Local, error }
+    KeyringFault::Document {
+        place: Place::Local,
+        error,
+    }
 }
 
 fn draw() -> Result<[u8; 16], KeyringFault> {
@@ -288,13 +337,23 @@ impl Maker<'_> {
         };
         record.set_check(&key);
         let start = Instant::now();
-        let wrap = self.provider.wrap(&key, &record.wrap_context(), Reason::Keyring, limits::KEY_WAIT).await;
+        let wrap = self
+            .provider
+            .wrap(&key, &record.wrap_context(), Reason::Keyring, limits::KEY_WAIT)
+            .await;
         let outcome = wrap.as_ref().err().map_or("ok", KeyError::code);
         self.metrics.kms_request("wrap", outcome, start.elapsed());
         record.wraps.push(wrap?);
-        let again =
-            unwrap_record(Arc::clone(self.provider), record.clone(), Reason::Keyring, Arc::clone(self.metrics));
-        again.await.map_err(|error| KeyringFault::Record { krid: record.krid, error })?;
+        let again = unwrap_record(
+            Arc::clone(self.provider),
+            record.clone(),
+            Reason::Keyring,
+            Arc::clone(self.metrics),
+        );
+        again.await.map_err(|error| KeyringFault::Record {
+            krid: record.krid,
+            error,
+        })?;
         Ok((record, key))
     }
 
@@ -313,6 +372,8 @@ impl Maker<'_> {
         for (to, from) in mixed.iter_mut().zip(drawn.iter()) {
             *to ^= from;
         }
-        SecretKey::from_slice(mixed.as_slice()).filter(|key| !key.is_zero()).ok_or(KeyringFault::Random)
+        SecretKey::from_slice(mixed.as_slice())
+            .filter(|key| !key.is_zero())
+            .ok_or(KeyringFault::Random)
     }
 }

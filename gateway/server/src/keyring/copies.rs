@@ -41,8 +41,7 @@ impl ControlCopy for ControlBucket {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Option<(Bytes, String)>, KeyringFault>> {
-        let bucket = self.clone();
-        on_own_thread(move || async move { bucket.get(KEYRING_OBJECT).await })
+        Box::pin(async { self.get(KEYRING_OBJECT).await.map_err(control_fault) })
     }
 
     fn write<'a>(
@@ -51,31 +50,20 @@ impl ControlCopy for ControlBucket {
         replaces: Option<&'a str>,
     ) -> BoxFuture<'a, Result<bool, KeyringFault>> {
         let condition = replaces.map_or(Condition::IfAbsent, |etag| Condition::IfMatch(etag.to_owned()));
-        let bucket = self.clone();
-        on_own_thread(move || async move {
-            let outcome = bucket.put(KEYRING_OBJECT, document, condition).await;
-            outcome.map(|outcome| matches!(outcome, PutOutcome::Written { .. }))
+        Box::pin(async move {
+            let outcome = self.put(KEYRING_OBJECT, document, condition).await;
+            outcome
+                .map(|outcome| matches!(outcome, PutOutcome::Written { .. }))
+                .map_err(control_fault)
         })
     }
 }
 
-/// Runs a store request on a thread of its own. The compiler cannot prove that the store client's
-/// futures may move between threads; the keyring is read every few seconds, so a thread costs nothing.
-fn on_own_thread<T, F>(
-    request: impl FnOnce() -> F + Send + 'static,
-) -> BoxFuture<'static, Result<T, KeyringFault>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let runtime = tokio::runtime::Handle::current();
-    let running = tokio::task::spawn_blocking(move || runtime.block_on(request()));
-    Box::pin(async move {
-        match running.await {
-            Ok(outcome) => outcome.map_err(|error| KeyringFault::Control { why: error.to_string() }),
-            Err(_) => Err(KeyringFault::Control { why: "the request was cut short".to_owned() }),
-        }
-    })
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn control_fault(error: StoreError) -> KeyringFault {
+    KeyringFault::Control {
+        why: error.to_string(),
+    }
 }
 
 /// The copy of the keyring on this host.
@@ -100,9 +88,13 @@ impl LocalCopy {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.fault(&error)),
         };
-        let limit = u64::try_from(KEYRING_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let limit = u64::try_from(KEYRING_BYTES_MAX)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
         let mut document = Vec::new();
-        file.take(limit).read_to_end(&mut document).map_err(|error| self.fault(&error))?;
+        file.take(limit)
+            .read_to_end(&mut document)
+            .map_err(|error| self.fault(&error))?;
         Ok(Some(document.into()))
     }
 
@@ -121,13 +113,19 @@ impl LocalCopy {
     }
 
     fn fault(&self, error: &io::Error) -> KeyringFault {
-        KeyringFault::Local { path: self.path.clone(), why: error.to_string() }
+        KeyringFault::Local {
+            path: self.path.clone(),
+            why: error.to_string(),
+        }
     }
 }
 
 /// Writes beside the file, then renames: a crash leaves the old or the new document, never half of one.
 fn replace(path: &Path, document: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut beside = path.as_os_str().to_owned();
     // The process id keeps two gateways on one host from writing into each other's file.
     beside.push(format!(".new-{}", std::process::id()));

@@ -31,8 +31,12 @@ pub async fn enrolled_key(
     let mut value = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(value.as_mut_slice()).map_err(|_| KeyringFault::Random)?;
     let canary = SecretKey::from_slice(value.as_slice()).ok_or(KeyringFault::Random)?;
-    let wrap = provider.wrap(&canary, &context, Reason::Enrolment, limits::KEY_WAIT).await?;
-    let again = provider.unwrap(&wrap, &context, Reason::Enrolment, limits::KEY_WAIT).await?;
+    let wrap = provider
+        .wrap(&canary, &context, Reason::Enrolment, limits::KEY_WAIT)
+        .await?;
+    let again = provider
+        .unwrap(&wrap, &context, Reason::Enrolment, limits::KEY_WAIT)
+        .await?;
     if !again.ct_eq(&canary) {
         return Err(KeyringFault::Provider(sceau_kms::KeyError::Internal));
     }
@@ -44,7 +48,10 @@ pub async fn enrolled_key(
         scheme: wrap.scheme,
         canary_iv: wrap.iv,
         canary_blob: wrap.blob,
-        fingerprint: fingerprint.as_ref().try_into().map_err(|_| KeyringFault::Random)?,
+        fingerprint: fingerprint
+            .as_ref()
+            .try_into()
+            .map_err(|_| KeyringFault::Random)?,
         module_sha256,
     })
 }

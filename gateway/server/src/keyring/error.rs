@@ -130,15 +130,27 @@ impl KeyringFault {
             Self::Absent => "make one with `sceau keys enrol`",
             Self::Exists { .. } => "a keyring is made once; use `sceau keys list` to look at it",
             Self::Local { .. } => "check the path, its folder and their owner",
-            Self::Control { .. } => "check that the control bucket exists and that the store credentials may read and write it",
+            Self::Control { .. } => {
+                "check that the control bucket exists and that the store credentials may read and write it"
+            }
             Self::Document { .. } => "restore a good copy from backup; never repair one by hand",
-            Self::Rollback { .. } => "someone put an old copy back, or this host's copy belongs to a later time: find out which before going on",
-            Self::Fork { .. } => "two gateways wrote without conditional writes: decide which copy is right and remove the other",
-            Self::Foreign { .. } => "check store.control_bucket and keys.keyring: they are of different installations",
+            Self::Rollback { .. } => {
+                "someone put an old copy back, or this host's copy belongs to a later time: find out which before going on"
+            }
+            Self::Fork { .. } => {
+                "two gateways wrote without conditional writes: decide which copy is right and remove the other"
+            }
+            Self::Foreign { .. } => {
+                "check store.control_bucket and keys.keyring: they are of different installations"
+            }
             Self::ProviderMix { .. } => "use the key provider that the keyring was made with",
             Self::Provider(_) => "see the key provider's own log",
-            Self::Record { .. } => "check that the key provider holds the key-encryption key that was enrolled",
-            Self::BucketUnknown => "create the bucket through the gateway, or enrol it with `sceau keys new-epoch`",
+            Self::Record { .. } => {
+                "check that the key provider holds the key-encryption key that was enrolled"
+            }
+            Self::BucketUnknown => {
+                "create the bucket through the gateway, or enrol it with `sceau keys new-epoch`"
+            }
             Self::ControlBucketName => "choose another bucket",
             Self::Contended => "try again",
             Self::Random => "check the operating system's random generator",

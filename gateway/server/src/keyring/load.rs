@@ -49,7 +49,10 @@ impl Loader<'_> {
 
     /// Compares the control bucket's copy with the one in use; answers a newer keyring if there is
     /// one, and the copy's entity tag.
-    pub(super) async fn refresh(&self, seen: &Loaded) -> Result<(Option<Loaded>, Option<String>), KeyringFault> {
+    pub(super) async fn refresh(
+        &self,
+        seen: &Loaded,
+    ) -> Result<(Option<Loaded>, Option<String>), KeyringFault> {
         let Some((document, etag)) = self.control.read().await? else {
             return self.restore(seen).await.map(|()| (None, None));
         };
@@ -57,14 +60,20 @@ impl Loader<'_> {
             return Ok((None, Some(etag)));
         }
         let seen_content = seen.keyring.content();
-        let newer = self.verify(document, Place::Control, seen_content.generation).await?;
+        let newer = self
+            .verify(document, Place::Control, seen_content.generation)
+            .await?;
         let content = newer.keyring.content();
         if content.tenant != seen_content.tenant {
-            return Err(KeyringFault::Foreign { place: Place::Control });
+            return Err(KeyringFault::Foreign {
+                place: Place::Control,
+            });
         }
         if content.generation == seen_content.generation {
             if content != seen_content {
-                return Err(KeyringFault::Fork { generation: content.generation });
+                return Err(KeyringFault::Fork {
+                    generation: content.generation,
+                });
             }
             return Ok((None, Some(etag)));
         }
@@ -99,15 +108,25 @@ impl Loader<'_> {
         // A provider of the other kind is told apart before it is asked to unwrap anything.
         let schemes = unverified.keks().iter().map(|kek| kek.scheme);
         self.check_schemes(schemes)?;
-        let record = unverified.mac_record().cloned().ok_or(wrong(KeyringError::Inconsistent))?;
+        let record = unverified
+            .mac_record()
+            .cloned()
+            .ok_or(wrong(KeyringError::Inconsistent))?;
         let mac_key = self.mac_key(record).await?;
-        let keyring = unverified.verify(&mac_key.to_secret(), generation_min).map_err(|error| match error {
-            KeyringError::Rollback => KeyringFault::Rollback { place, found, seen: generation_min },
-            KeyringError::Malformed
-            | KeyringError::UnknownVersion
-            | KeyringError::Inconsistent
-            | KeyringError::NotAuthentic => wrong(error),
-        })?;
+        let keyring =
+            unverified
+                .verify(&mac_key.to_secret(), generation_min)
+                .map_err(|error| match error {
+                    KeyringError::Rollback => KeyringFault::Rollback {
+                        place,
+                        found,
+                        seen: generation_min,
+                    },
+                    KeyringError::Malformed
+                    | KeyringError::UnknownVersion
+                    | KeyringError::Inconsistent
+                    | KeyringError::NotAuthentic => wrong(error),
+                })?;
         self.check_schemes(wrap_schemes(keyring.content()))?;
         Ok(Loaded { keyring, document })
     }
@@ -115,18 +134,32 @@ impl Loader<'_> {
     /// The MAC key, from the cache or the key provider.
     async fn mac_key(&self, record: sceau_envelope::KeyRecord) -> Result<Arc<LockedKey>, KeyringFault> {
         let krid = record.krid;
-        let unwrap =
-            unwrap_record(Arc::clone(self.provider), record, Reason::Keyring, Arc::clone(self.metrics));
+        let unwrap = unwrap_record(
+            Arc::clone(self.provider),
+            record,
+            Reason::Keyring,
+            Arc::clone(self.metrics),
+        );
         self.cache.key(krid, unwrap).await.map_err(|error| match error {
             EpochKeyError::Provider(error) => KeyringFault::Provider(error),
-            error => KeyringFault::Record { krid, error },
+            EpochKeyError::Busy
+            | EpochKeyError::CheckFailed
+            | EpochKeyError::NotNow
+            | EpochKeyError::NotUsable(_)
+            | EpochKeyError::NoWrap
+            | EpochKeyError::Unknown
+            | EpochKeyError::WrongBucket
+            | EpochKeyError::WrongPurpose => KeyringFault::Record { krid, error },
         })
     }
 
     /// The MAC key of a keyring that was verified before.
     pub(super) async fn mac_key_of(&self, keyring: &Keyring) -> Result<Arc<LockedKey>, KeyringFault> {
         let record = keyring.content().mac_record().cloned();
-        let missing = KeyringFault::Document { place: Place::Control, error: KeyringError::Inconsistent };
+        let missing = KeyringFault::Document {
+            place: Place::Control,
+            error: KeyringError::Inconsistent,
+        };
         self.mac_key(record.ok_or(missing)?).await
     }
 
@@ -142,5 +175,8 @@ impl Loader<'_> {
 }
 
 fn wrap_schemes(content: &KeyringContent) -> impl Iterator<Item = WrapScheme> {
-    content.records.iter().flat_map(|record| record.wraps.iter().map(|wrap| wrap.scheme))
+    content
+        .records
+        .iter()
+        .flat_map(|record| record.wraps.iter().map(|wrap| wrap.scheme))
 }

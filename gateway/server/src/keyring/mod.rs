@@ -10,6 +10,8 @@ mod change;
 mod copies;
 mod enrol;
 mod error;
+#[cfg(test)]
+mod fakes;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -34,8 +36,9 @@ use crate::limits;
 use crate::telemetry::{Metrics, ReloadSource};
 
 /// Least time between two refreshes caused by unknown buckets or keys: clients choose those names,
-/// so they must not be able to make the gateway ask the store for each request.
-const UNKNOWN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// so they must not be able to make the gateway ask the store for each request. Who comes earlier
+/// waits, and is then answered from a look that began after the request.
+const UNKNOWN_REFRESH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often the key provider is tried with a canary.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
@@ -97,9 +100,9 @@ struct Loaded {
     document: bytes::Bytes,
 }
 
-/// When the control bucket's copy was last looked at.
+/// When the last look at the control bucket's copy began.
 struct Refreshed {
-    at: Option<Instant>,
+    began: Option<Instant>,
 }
 
 impl KeyringService {
@@ -108,7 +111,13 @@ impl KeyringService {
     /// # Errors
     /// [`KeyringFault`]; [`KeyringFault::Absent`] when there is no keyring yet.
     pub async fn open(parts: KeyringParts) -> Result<Arc<Self>, KeyringFault> {
-        let KeyringParts { provider, control, options, metrics, readiness } = parts;
+        let KeyringParts {
+            provider,
+            control,
+            options,
+            metrics,
+            readiness,
+        } = parts;
         let cache = KeyCache::new(options.cache_ttl, options.cache_entries, Arc::clone(&metrics));
         let local = LocalCopy::new(options.local);
         let loader = load::Loader {
@@ -130,12 +139,16 @@ impl KeyringService {
             local,
             refresh_interval: options.refresh,
             // Four looks per time limit: a key stays in memory a quarter longer than it is used.
-            wipe_interval: options.cache_ttl.checked_div(4).unwrap_or(options.cache_ttl).max(MIN_WIPE_INTERVAL),
+            wipe_interval: options
+                .cache_ttl
+                .checked_div(4)
+                .unwrap_or(options.cache_ttl)
+                .max(MIN_WIPE_INTERVAL),
             metrics,
             readiness,
             current: RwLock::new(Arc::new(loaded)),
             cache,
-            copies: tokio::sync::Mutex::new(Refreshed { at: None }),
+            copies: tokio::sync::Mutex::new(Refreshed { began: None }),
         }))
     }
 
@@ -249,9 +262,16 @@ impl KeyringService {
             }
         };
         check_record(&record, bucket, usage, now_ms())?;
-        let unwrap = unwrap_record(Arc::clone(&self.provider), record, reason, Arc::clone(&self.metrics));
+        let unwrap = unwrap_record(
+            Arc::clone(&self.provider),
+            record,
+            reason,
+            Arc::clone(&self.metrics),
+        );
         let key = self.cache.key(krid, unwrap).await?;
-        EpochKeys::from_slice(krid, key.expose()).map(Arc::new).ok_or(EpochKeyError::CheckFailed)
+        EpochKeys::from_slice(krid, key.expose())
+            .map(Arc::new)
+            .ok_or(EpochKeyError::CheckFailed)
     }
 
     /// Looks at the control bucket's copy now.
@@ -260,20 +280,23 @@ impl KeyringService {
     /// [`KeyringFault`]; the keyring in use stays as it is.
     pub async fn refresh(&self) -> Result<(), KeyringFault> {
         let mut copies = self.copies.lock().await;
-        let outcome = self.refresh_locked().await.map(drop);
-        copies.at = Some(Instant::now());
-        outcome
+        copies.began = Some(Instant::now());
+        self.refresh_locked().await.map(drop)
     }
 
     async fn refresh_for_unknown(&self) {
+        let asked = Instant::now();
         let mut copies = self.copies.lock().await;
-        // Whoever waited for the lock behind a refresh profits from it.
-        if copies.at.is_some_and(|at| at.elapsed() < UNKNOWN_REFRESH_INTERVAL) {
-            return;
+        if let Some(began) = copies.began {
+            if began >= asked {
+                // Whoever waited for the lock profits from the look made meanwhile.
+                return;
+            }
+            tokio::time::sleep(UNKNOWN_REFRESH_INTERVAL.saturating_sub(began.elapsed())).await;
         }
+        copies.began = Some(Instant::now());
         // Reported where it happens.
         let _ = self.refresh_locked().await;
-        copies.at = Some(Instant::now());
     }
 
     /// To be called with `copies` locked. Answers the entity tag of the control copy.
@@ -315,7 +338,11 @@ impl KeyringService {
             | KeyringFault::Rollback { .. } => Component::Keyring,
         };
         self.readiness.set(component, State::Failing(fault.to_string()));
-        tracing::error!(error_id = fault.id(), hint = fault.hint(), "keyring not refreshed, the old one stays: {fault}");
+        tracing::error!(
+            error_id = fault.id(),
+            hint = fault.hint(),
+            "keyring not refreshed, the old one stays: {fault}"
+        );
     }
 
     /// Takes `newer` into use unless the one in use is newer still.
@@ -330,7 +357,13 @@ impl KeyringService {
         self.metrics.keyring_generation(generation);
         // Keys that were disabled or destroyed are wiped at once, not when their time is over.
         let loaded = self.loaded();
-        self.cache.wipe_unless(|krid| loaded.keyring.content().record(krid).is_some_and(KeyRecord::may_open));
+        self.cache.wipe_unless(|krid| {
+            loaded
+                .keyring
+                .content()
+                .record(krid)
+                .is_some_and(KeyRecord::may_open)
+        });
         tracing::info!(generation, "keyring in use");
     }
 
@@ -341,7 +374,9 @@ impl KeyringService {
         let state = match health.state {
             HealthState::Ready => State::Ready,
             HealthState::Recovering | HealthState::Down => {
-                let why = health.error.map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
+                let why = health
+                    .error
+                    .map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
                 tracing::warn!(error_id = "E-KEYS-010", "the key provider does not serve: {why}");
                 State::Failing(why)
             }
@@ -380,12 +415,19 @@ fn ticker(interval: Duration) -> tokio::time::Interval {
 
 /// Milliseconds since 1970 by this host's clock.
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The rules of docs/format/ for the use of a record: its purpose, its bucket, its state, its time.
-fn check_record(record: &KeyRecord, bucket: BucketId, usage: Usage, now_ms: u64) -> Result<(), EpochKeyError> {
+fn check_record(
+    record: &KeyRecord,
+    bucket: BucketId,
+    usage: Usage,
+    now_ms: u64,
+) -> Result<(), EpochKeyError> {
     if record.purpose != Purpose::Data {
         return Err(EpochKeyError::WrongPurpose);
     }
