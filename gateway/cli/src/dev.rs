@@ -18,9 +18,10 @@ use sceau_policy::{Credentials, Policy, PolicyFile, Principal, RuleEntry, Verb};
 use sceau_server::access::{AccessFiles, AccessSnapshot};
 use sceau_server::admin::Readiness;
 use sceau_server::app::{AppParts, Gateway, Settings};
+use sceau_server::config::{LogConfig, LogFormat};
 use sceau_server::keyring::{self, KeyringOptions, KeyringParts, KeyringService};
 use sceau_server::listen::{self, ListenOptions};
-use sceau_server::telemetry::Metrics;
+use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{ControlBucket, CredentialSource, Store, StoreConfig};
 use tokio::net::TcpListener;
 
@@ -58,6 +59,9 @@ pub struct DevArgs {
     /// Secret key of the one credential; drawn without it
     #[arg(long, value_name = "S")]
     secret_key: Option<String>,
+    /// Log level or filter; `info` shows one line for each request
+    #[arg(long, default_value = "warn", value_name = "LEVEL")]
+    log: String,
 }
 
 /// Where this run keeps its files. A folder of our own is removed at the end.
@@ -69,8 +73,14 @@ struct Place {
 impl Place {
     fn open(data: Option<&Path>) -> Result<Self, Failure> {
         let place = match data {
-            Some(folder) => Self { folder: folder.to_owned(), is_ours: false },
-            None => Self { folder: std::env::temp_dir().join(format!("sceau-dev-{}", draw_text()?)), is_ours: true },
+            Some(folder) => Self {
+                folder: folder.to_owned(),
+                is_ours: false,
+            },
+            None => Self {
+                folder: std::env::temp_dir().join(format!("sceau-dev-{}", draw_text()?)),
+                is_ours: true,
+            },
         };
         std::fs::create_dir_all(&place.folder).map_err(|error| Failure::file(&place.folder, &error))?;
         Ok(place)
@@ -87,6 +97,11 @@ impl Drop for Place {
 
 /// Runs until Ctrl-C.
 pub async fn run(args: DevArgs) -> Result<(), Failure> {
+    let log = LogConfig {
+        format: LogFormat::Text,
+        level: args.log.clone(),
+    };
+    telemetry::init(&log).map_err(Failure::usage)?;
     let place = Place::open(args.data.as_deref())?;
     let store = embedded_store(&place).await?;
     let control = ControlBucket::new(store.clone(), CONTROL_BUCKET);
@@ -97,13 +112,27 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     demo_bucket(&store, &keyring).await?;
     let (access_key, secret_key) = credential(&args)?;
     let access = AccessFiles::fixed(snapshot(&access_key, secret_key.clone())?);
-    let settings =
-        Settings { domains: Vec::new(), body_idle_wait: Duration::from_secs(60), in_flight_max: 512 };
+    let settings = Settings {
+        domains: Vec::new(),
+        body_idle_wait: Duration::from_secs(60),
+        in_flight_max: 512,
+    };
     let refresh = tokio::spawn(Arc::clone(&keyring).run());
-    let gateway = Gateway::new(AppParts { settings, store, control, keyring, access, metrics })
-        .map_err(Failure::internal)?;
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| Failure::listen(args.listen, &error))?;
-    let address = listener.local_addr().map_err(|error| Failure::listen(args.listen, &error))?;
+    let gateway = Gateway::new(AppParts {
+        settings,
+        store,
+        control,
+        keyring,
+        access,
+        metrics,
+    })
+    .map_err(Failure::internal)?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| Failure::listen(args.listen, &error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::listen(args.listen, &error))?;
     banner(address, args.data.as_deref(), &access_key, &secret_key);
     let options = ListenOptions {
         connections_max: 1024,
@@ -120,10 +149,14 @@ async fn embedded_store(place: &Place) -> Result<Store, Failure> {
     let store = DevStore::open(location).map_err(|error| Failure::file(&place.folder, &error))?;
     // Known to nobody else, and good for this run only.
     let (access_key, secret_key) = (draw_text()?, draw_text()?);
-    let credentials =
-        sceau_devstore::Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() };
-    let (address, handle) =
-        store.spawn(credentials).await.map_err(|error| Failure::file(&place.folder, &error))?;
+    let credentials = sceau_devstore::Credentials {
+        access_key: access_key.clone(),
+        secret_key: secret_key.clone(),
+    };
+    let (address, handle) = store
+        .spawn(credentials)
+        .await
+        .map_err(|error| Failure::file(&place.folder, &error))?;
     // Served until the process ends.
     std::mem::forget(handle);
     let endpoint = http::Uri::try_from(format!("http://{address}")).map_err(Failure::internal)?;
@@ -146,7 +179,8 @@ async fn open_keyring(
     if is_new {
         InsecureLocalProvider::create(&key_file, KEY_LABEL).map_err(Failure::keys)?;
     }
-    let provider: Arc<dyn KeyProvider> = Arc::new(InsecureLocalProvider::open(&key_file).map_err(Failure::keys)?);
+    let provider: Arc<dyn KeyProvider> =
+        Arc::new(InsecureLocalProvider::open(&key_file).map_err(Failure::keys)?);
     let parts = KeyringParts {
         provider: Arc::clone(&provider),
         control: Arc::new(control.clone()),
@@ -160,7 +194,9 @@ async fn open_keyring(
         readiness: Arc::clone(readiness),
     };
     if is_new {
-        let key = keyring::enrolled_key(provider.as_ref(), String::new()).await.map_err(Failure::keyring)?;
+        let key = keyring::enrolled_key(provider.as_ref(), String::new())
+            .await
+            .map_err(Failure::keyring)?;
         return KeyringService::create(parts, key).await.map_err(Failure::keyring);
     }
     KeyringService::open(parts).await.map_err(Failure::keyring)
@@ -170,7 +206,10 @@ async fn demo_bucket(store: &Store, keyring: &KeyringService) -> Result<(), Fail
     if keyring.bucket(DEMO_BUCKET).is_some() {
         return Ok(());
     }
-    ControlBucket::new(store.clone(), DEMO_BUCKET).ensure_bucket().await.map_err(Failure::store)?;
+    ControlBucket::new(store.clone(), DEMO_BUCKET)
+        .ensure_bucket()
+        .await
+        .map_err(Failure::store)?;
     keyring.add_bucket(DEMO_BUCKET).await.map_err(Failure::keyring)?;
     Ok(())
 }
@@ -183,7 +222,14 @@ fn credential(args: &DevArgs) -> Result<(String, String), Failure> {
 
 /// One credential that may do everything.
 fn snapshot(access_key: &str, secret_key: String) -> Result<AccessSnapshot, Failure> {
-    let verbs = vec![Verb::Read, Verb::Write, Verb::Delete, Verb::List, Verb::CreateBucket, Verb::DeleteBucket];
+    let verbs = vec![
+        Verb::Read,
+        Verb::Write,
+        Verb::Delete,
+        Verb::List,
+        Verb::CreateBucket,
+        Verb::DeleteBucket,
+    ];
     let everything = RuleEntry {
         name: Some("everything".to_owned()),
         principal: PRINCIPAL.to_owned(),
@@ -191,10 +237,16 @@ fn snapshot(access_key: &str, secret_key: String) -> Result<AccessSnapshot, Fail
         prefixes: None,
         verbs,
     };
-    let policy = Policy::from_file(&PolicyFile { allow: vec![everything], deny: Vec::new() });
+    let policy = Policy::from_file(&PolicyFile {
+        allow: vec![everything],
+        deny: Vec::new(),
+    });
     let principal = Principal::new(PRINCIPAL).ok_or_else(|| Failure::internal("principal"))?;
     let credentials = Credentials::for_development(access_key, secret_key, principal);
-    Ok(AccessSnapshot::new(credentials, policy.map_err(Failure::internal)?))
+    Ok(AccessSnapshot::new(
+        credentials,
+        policy.map_err(Failure::internal)?,
+    ))
 }
 
 /// 128 random bits as text.
@@ -216,6 +268,9 @@ fn banner(address: SocketAddr, data: Option<&Path>, access_key: &str, secret_key
          \x20 Try:\n\n\
          \x20   export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION=us-east-1\n\
          \x20   aws --endpoint-url http://{address} s3 cp README.md s3://{DEMO_BUCKET}/\n",
-        data.map_or_else(|| "in a temporary folder, gone at the end".to_owned(), |data| data.display().to_string()),
+        data.map_or_else(
+            || "in a temporary folder, gone at the end".to_owned(),
+            |data| data.display().to_string()
+        ),
     );
 }

@@ -40,7 +40,11 @@ pub struct Failure {
 impl Failure {
     /// A failure of `part`.
     pub fn new(part: Part, message: impl Into<String>) -> Self {
-        Self { part, message: message.into(), hint: None }
+        Self {
+            part,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same failure with what to do about it.

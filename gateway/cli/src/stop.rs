@@ -21,7 +21,8 @@ pub fn on_signal() -> watch::Receiver<bool> {
 }
 
 async fn wait() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         // Without signal handlers the default action ends the process, which is a stop too.
         return std::future::pending().await;

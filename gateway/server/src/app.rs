@@ -125,7 +125,10 @@ impl Gateway {
             access: parts.access,
             metrics: parts.metrics,
             engine,
-            writer: Writer { id, sequence: AtomicU64::new(0) },
+            writer: Writer {
+                id,
+                sequence: AtomicU64::new(0),
+            },
             layouts: LayoutCache::default(),
             uploads: UploadCache::default(),
             signing_keys: SigningKeyCache::new(),
@@ -140,7 +143,11 @@ impl Gateway {
 
     /// The control bucket does not exist for clients.
     pub fn refuse_control_bucket(&self, name: &str) -> Result<()> {
-        if name == self.control_bucket() { Err(GatewayError::code(ErrorCode::NoSuchBucket)) } else { Ok(()) }
+        if name == self.control_bucket() {
+            Err(GatewayError::code(ErrorCode::NoSuchBucket))
+        } else {
+            Ok(())
+        }
     }
 
     /// Now, in milliseconds since 1970.
@@ -154,16 +161,22 @@ impl Gateway {
     }
 
     /// Walks one request through the rooms up to its answer.
-    async fn answer(&self, request: RawRequest, body: &mut RequestBody, record: &mut Record) -> Result<Answer> {
+    async fn answer(
+        &self,
+        request: RawRequest,
+        body: &mut RequestBody,
+        record: &mut Record,
+    ) -> Result<Answer> {
         record.bucket.clone_from(&request.name.bucket);
         record.key.clone_from(&request.name.key);
         let authenticated = Authenticated::prove(self, request, since_epoch().as_secs())?;
         record.principal = Some(authenticated.principal.as_str().to_owned());
         let operation = route(&authenticated.request)?;
         record.operation = operation.name();
-        let authorized = Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
-            self.metrics.policy_denial(operation.name());
-        })?;
+        let authorized =
+            Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
+                self.metrics.policy_denial(operation.name());
+            })?;
         let raw = &authorized.authenticated.request;
         let head = Head {
             bucket: raw.name.bucket.as_deref(),
@@ -171,7 +184,9 @@ impl Gateway {
             query: raw.target.query().pairs(),
             headers: &raw.headers,
         };
-        let abilities = StoreAbilities { conditional_writes: self.store.capabilities().conditional_writes };
+        let abilities = StoreAbilities {
+            conditional_writes: self.store.capabilities().conditional_writes,
+        };
         let plan = request::plan(operation, &head, abilities)?;
         execute::execute(self, &authorized, plan, body).await
     }
@@ -184,8 +199,14 @@ fn since_epoch() -> Duration {
 
 fn route(request: &RawRequest) -> Result<sceau_s3wire::op::Operation> {
     let (has_bucket, has_key) = (request.name.bucket.is_some(), request.name.key.is_some());
-    router::route(request.method.as_str(), has_bucket, has_key, request.target.query().pairs(), &request.headers)
-        .map_err(|error| GatewayError::client(error.code, error.message))
+    router::route(
+        request.method.as_str(),
+        has_bucket,
+        has_key,
+        request.target.query().pairs(),
+        &request.headers,
+    )
+    .map_err(|error| GatewayError::client(error.code, error.message))
 }
 
 impl Service for Gateway {
@@ -196,8 +217,12 @@ impl Service for Gateway {
         _is_tls: bool,
     ) -> Response<ResponseBody> {
         let (parts, incoming) = request.into_parts();
-        let mut record =
-            Record::start(Arc::clone(&self.metrics), RequestId::draw(), remote, parts.method.to_string());
+        let mut record = Record::start(
+            Arc::clone(&self.metrics),
+            RequestId::draw(),
+            remote,
+            parts.method.to_string(),
+        );
         let is_head = parts.method == Method::HEAD;
         let expects_continue = parts.headers.contains_key(header::EXPECT);
         let resource = parts.uri.path().to_owned();
@@ -218,7 +243,9 @@ impl Service for Gateway {
                 let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
                 let is_read = drain(body, expects_continue).await;
                 if !is_read || error.kind.side() == Side::Gateway {
-                    answer.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    answer
+                        .headers
+                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 respond::finish(answer, record)
             }
@@ -229,7 +256,9 @@ impl Service for Gateway {
 /// Reads what a refused request still sends, within bounds, so that the client gets to read its answer.
 /// Whether the connection can be used again.
 async fn drain(body: RequestBody, expects_continue: bool) -> bool {
-    let Some(mut rest) = body.into_rest() else { return false };
+    let Some(mut rest) = body.into_rest() else {
+        return false;
+    };
     if hyper::body::Body::is_end_stream(&rest) {
         return true;
     }
@@ -247,5 +276,7 @@ async fn drain(body: RequestBody, expects_continue: bool) -> bool {
         }
         true
     };
-    tokio::time::timeout(limits::DRAIN_WAIT, read_all).await.unwrap_or(false)
+    tokio::time::timeout(limits::DRAIN_WAIT, read_all)
+        .await
+        .unwrap_or(false)
 }

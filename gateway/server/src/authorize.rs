@@ -26,8 +26,16 @@ pub struct Authorized {
 
 impl Authorized {
     /// Asks the policy.
-    pub fn ask(access: Arc<AccessSnapshot>, authenticated: Authenticated, operation: Operation) -> Result<Self> {
-        let authorized = Self { authenticated, operation, access };
+    pub fn ask(
+        access: Arc<AccessSnapshot>,
+        authenticated: Authenticated,
+        operation: Operation,
+    ) -> Result<Self> {
+        let authorized = Self {
+            authenticated,
+            operation,
+            access,
+        };
         let name = &authorized.authenticated.request.name;
         let bucket = name.bucket.as_deref().unwrap_or_default();
         match operation.subject() {
@@ -38,7 +46,11 @@ impl Authorized {
             Subject::Key => authorized.need(operation.action(), bucket, name.key.as_deref())?,
             Subject::Prefix => {
                 let prefix = authorized.authenticated.request.target.query().get("prefix");
-                authorized.need(operation.action(), bucket, prefix.filter(|prefix| !prefix.is_empty()))?;
+                authorized.need(
+                    operation.action(),
+                    bucket,
+                    prefix.filter(|prefix| !prefix.is_empty()),
+                )?;
             }
             Subject::KeyAndSource => {
                 authorized.need(operation.action(), bucket, name.key.as_deref())?;
@@ -50,7 +62,9 @@ impl Authorized {
 
     fn need_source(&self) -> Result<()> {
         let value = self.authenticated.request.headers.get("x-amz-copy-source");
-        let source = value.map(|value| copy_source::parse(value.as_bytes())).transpose();
+        let source = value
+            .map(|value| copy_source::parse(value.as_bytes()))
+            .transpose();
         match source.map_err(GatewayError::code)? {
             Some(source) => self.need(Action::Read, &source.bucket, Some(&source.key)),
             None => Err(GatewayError::code(ErrorCode::InvalidRequest)),
@@ -58,12 +72,18 @@ impl Authorized {
     }
 
     fn need(&self, action: Action, bucket: &str, key: Option<&str>) -> Result<()> {
-        if self.may(action, bucket, key) { Ok(()) } else { Err(GatewayError::code(ErrorCode::AccessDenied)) }
+        if self.may(action, bucket, key) {
+            Ok(())
+        } else {
+            Err(GatewayError::code(ErrorCode::AccessDenied))
+        }
     }
 
     /// Whether the sender may also do this.
     pub fn may(&self, action: Action, bucket: &str, key: Option<&str>) -> bool {
-        policy(&self.access).decide(self.principal(), action, bucket, key).allowed
+        policy(&self.access)
+            .decide(self.principal(), action, bucket, key)
+            .allowed
     }
 
     /// Who asks.

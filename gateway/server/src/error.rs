@@ -130,7 +130,10 @@ impl Kind {
 
     /// Whether the client is told to come back, with `Retry-After`.
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::StoreUnavailable | Self::Overloaded)
+        matches!(
+            self,
+            Self::KeysUnavailable | Self::StoreUnavailable | Self::Overloaded
+        )
     }
 }
 
@@ -150,13 +153,23 @@ pub struct GatewayError {
 impl GatewayError {
     /// An error of this kind; `context` goes to the log only.
     pub fn new(kind: Kind, context: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: None, context: context.into(), extra: Vec::new() }
+        Self {
+            kind,
+            message: None,
+            context: context.into(),
+            extra: Vec::new(),
+        }
     }
 
     /// The client's fault, with what to tell it.
     pub fn client(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self { kind: Kind::Client(code), message: Some(message), context: "".into(), extra: Vec::new() }
+        Self {
+            kind: Kind::Client(code),
+            message: Some(message),
+            context: "".into(),
+            extra: Vec::new(),
+        }
     }
 
     /// The client's fault, told with the code's own message.

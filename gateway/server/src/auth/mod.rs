@@ -40,9 +40,20 @@ impl RawRequest {
     pub fn parse(parts: Parts, remote: SocketAddr, domains: &[String]) -> Result<Self> {
         let raw = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let target = RequestTarget::parse(raw.as_bytes()).map_err(|error| target_error(&error))?;
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let name = Addressing::split(host, target.raw_path(), domains).map_err(|error| target_error(&error))?;
-        Ok(Self { method: parts.method, target, name, headers: parts.headers, remote })
+        let host = parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let name =
+            Addressing::split(host, target.raw_path(), domains).map_err(|error| target_error(&error))?;
+        Ok(Self {
+            method: parts.method,
+            target,
+            name,
+            headers: parts.headers,
+            remote,
+        })
     }
 }
 
@@ -81,17 +92,32 @@ impl Authenticated {
         let credential = access
             .credential(presented.access_key())
             .ok_or_else(|| GatewayError::code(ErrorCode::InvalidAccessKeyId))?;
-        let head = RequestHead { method: &request.method, target: &request.target, headers: &request.headers };
-        let verified =
-            sigv4::verify_cached(&head, &presented, &credential.secret, &gateway.signing_keys, now, &gateway.verify_rules)
-                .map_err(auth_error)?;
+        let head = RequestHead {
+            method: &request.method,
+            target: &request.target,
+            headers: &request.headers,
+        };
+        let verified = sigv4::verify_cached(
+            &head,
+            &presented,
+            &credential.secret,
+            &gateway.signing_keys,
+            now,
+            &gateway.verify_rules,
+        )
+        .map_err(auth_error)?;
         let principal = credential.principal.clone();
-        Ok(Self { request, principal, verified })
+        Ok(Self {
+            request,
+            principal,
+            verified,
+        })
     }
 
     /// What must hold for the body, given its role in the operation.
     pub fn payload(&self, role: BodyRole) -> Result<PayloadPlan> {
-        PayloadPlan::for_body(&self.verified, &self.request.headers, role).map_err(|error| fault::payload_error(&error))
+        PayloadPlan::for_body(&self.verified, &self.request.headers, role)
+            .map_err(|error| fault::payload_error(&error))
     }
 }
 
@@ -111,7 +137,11 @@ pub struct Upload {
 impl Upload {
     /// Binds a body to its plan.
     pub fn new(incoming: Incoming, payload: PayloadPlan, count: ByteCount) -> Self {
-        Self { incoming, payload, count }
+        Self {
+            incoming,
+            payload,
+            count,
+        }
     }
 
     /// Length of the plaintext in bytes, as declared.
@@ -130,7 +160,12 @@ impl Upload {
     }
 
     fn into_body(self, gateway: &Gateway) -> ClientBody {
-        ClientBody::new(self.incoming, self.payload.into_reader(), gateway.settings.body_idle_wait, self.count)
+        ClientBody::new(
+            self.incoming,
+            self.payload.into_reader(),
+            gateway.settings.body_idle_wait,
+            self.count,
+        )
     }
 
     /// The whole of a small body, verified.

@@ -72,9 +72,17 @@ impl LayoutCache {
 
 impl Entries {
     fn shrink(&mut self) {
-        while self.by_name.len() > limits::LAYOUT_CACHE_ENTRIES_MAX || self.parts > limits::LAYOUT_CACHE_PARTS_MAX {
-            let oldest = self.by_name.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone());
-            let Some((_, layout)) = oldest.and_then(|name| self.by_name.remove(&name)) else { return };
+        while self.by_name.len() > limits::LAYOUT_CACHE_ENTRIES_MAX
+            || self.parts > limits::LAYOUT_CACHE_PARTS_MAX
+        {
+            let oldest = self
+                .by_name
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(name, _)| name.clone());
+            let Some((_, layout)) = oldest.and_then(|name| self.by_name.remove(&name)) else {
+                return;
+            };
             self.parts = self.parts.saturating_sub(layout.manifest.layout().parts().len());
         }
     }

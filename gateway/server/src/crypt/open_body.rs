@@ -77,7 +77,9 @@ impl PlainBody {
             self.remaining = 0;
             return Poll::Ready(Some(Err(error)));
         }
-        let Some(plain) = self.ready.take() else { return Poll::Ready(None) };
+        let Some(plain) = self.ready.take() else {
+            return Poll::Ready(None);
+        };
         self.remaining = self.remaining.saturating_sub(plain.len() as u64);
         Poll::Ready(Some(Ok(plain)))
     }
@@ -117,7 +119,10 @@ impl PlainBody {
                 Some(frame) => self.frame = frame?,
                 None => {
                     let class = Integrity::Length;
-                    return Poll::Ready(Err(GatewayError::integrity(class, "the store's body is too short")));
+                    return Poll::Ready(Err(GatewayError::integrity(
+                        class,
+                        "the store's body is too short",
+                    )));
                 }
             }
         }
@@ -126,7 +131,10 @@ impl PlainBody {
     fn supply(&mut self) -> Result<()> {
         let unit = std::mem::take(&mut self.unit);
         let segment = self.opener.supply(unit).map_err(fault::open_error)?;
-        let Some(plain) = segment.map(|segment| segment.into_bytes()).filter(|plain| !plain.is_empty()) else {
+        let Some(plain) = segment
+            .map(|segment| segment.into_bytes())
+            .filter(|plain| !plain.is_empty())
+        else {
             return Ok(());
         };
         if plain.len() as u64 == self.remaining {
@@ -149,7 +157,10 @@ impl PlainBody {
         Poll::Ready(if is_ended {
             Ok(())
         } else {
-            Err(GatewayError::integrity(Integrity::Length, "the store's body is too long"))
+            Err(GatewayError::integrity(
+                Integrity::Length,
+                "the store's body is too long",
+            ))
         })
     }
 
@@ -158,7 +169,10 @@ impl PlainBody {
         if held == self.remaining {
             return Ok(());
         }
-        Err(GatewayError::new(Kind::Internal, "an opened body does not have the planned length"))
+        Err(GatewayError::new(
+            Kind::Internal,
+            "an opened body does not have the planned length",
+        ))
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {

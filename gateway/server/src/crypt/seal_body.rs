@@ -55,13 +55,21 @@ impl ClientBody {
     /// A body that is read through `reader` and may be silent for `idle_wait` at most.
     pub fn new(incoming: Incoming, reader: PayloadReader, idle_wait: Duration, count: ByteCount) -> Self {
         let idle = Box::pin(tokio::time::sleep(idle_wait));
-        Self { incoming, reader: Some(reader), idle, idle_wait, count }
+        Self {
+            incoming,
+            reader: Some(reader),
+            idle,
+            idle_wait,
+            count,
+        }
     }
 
     /// The next decoded plaintext; `None` at the end of the body.
     fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
-            let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
+            let Some(reader) = &mut self.reader else {
+                return Poll::Ready(None);
+            };
             match reader.next() {
                 Err(error) => return Poll::Ready(Some(Err(fault::payload_error(&error)))),
                 Ok(Some(plain)) => return Poll::Ready(Some(Ok(plain))),
@@ -107,7 +115,10 @@ impl ClientBody {
 
     /// The verdict over the whole body, once.
     fn finish(&mut self) -> Result<VerifiedPayload> {
-        let reader = self.reader.take().ok_or_else(|| GatewayError::new(Kind::Internal, "a body ended twice"))?;
+        let reader = self
+            .reader
+            .take()
+            .ok_or_else(|| GatewayError::new(Kind::Internal, "a body ended twice"))?;
         reader.finish().map_err(|error| fault::payload_error(&error))
     }
 
@@ -173,7 +184,10 @@ impl Sealing {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Ending::Sealed(facts) => Ok(facts.clone()),
             Ending::Failed(error) => Err(error.clone()),
-            Ending::Open => Err(GatewayError::new(Kind::StoreProtocol, "the store accepted an unfinished body")),
+            Ending::Open => Err(GatewayError::new(
+                Kind::StoreProtocol,
+                "the store accepted an unfinished body",
+            )),
         }
     }
 
@@ -236,8 +250,8 @@ pub struct SealInput {
 impl SealSource {
     /// Starts sealing. Fails only for a length that the format does not have, or without randomness.
     pub fn new(engine: &Engine, input: SealInput) -> Result<Self> {
-        let sealer =
-            BodySealer::new(engine, &input.secrets, input.part, input.plain_len).map_err(fault::seal_error)?;
+        let sealer = BodySealer::new(engine, &input.secrets, input.part, input.plain_len)
+            .map_err(fault::seal_error)?;
         Ok(Self {
             plain: input.plain,
             engine: engine.clone(),
@@ -308,6 +322,11 @@ impl SealSource {
         let sealed = self.sealer.seal(segment).map_err(fault::seal_error)?;
         if self.sealer.is_done() {
             self.step = Step::Tail;
+            if matches!(self.tail, Tail::Nothing) {
+                // Nobody asks for more once the announced length is out: this was the last frame.
+                self.step = Step::Done;
+                self.make_tail()?;
+            }
         }
         Poll::Ready(Ok(sealed))
     }
@@ -315,7 +334,10 @@ impl SealSource {
     fn take_frame(&mut self, plain: Bytes) -> Result<()> {
         self.taken = self.taken.saturating_add(plain.len() as u64);
         if self.taken > self.plain_len {
-            return Err(GatewayError::client(ErrorCode::IncompleteBody, "the body is longer than announced"));
+            return Err(GatewayError::client(
+                ErrorCode::IncompleteBody,
+                "the body is longer than announced",
+            ));
         }
         if let Some(crc64) = &mut self.crc64 {
             crc64.update(&plain);
@@ -339,14 +361,28 @@ impl SealSource {
     }
 
     fn make_tail(&mut self) -> Result<Option<Bytes>> {
-        let facts = self.facts.take().ok_or_else(|| GatewayError::new(Kind::Internal, "a tail before the verdict"))?;
+        let facts = self
+            .facts
+            .take()
+            .ok_or_else(|| GatewayError::new(Kind::Internal, "a tail before the verdict"))?;
         let tail = match std::mem::replace(&mut self.tail, Tail::Nothing) {
             Tail::Nothing => None,
             Tail::Made(bytes) => Some(bytes),
-            Tail::SingleTrailer { is_checksum_in_header } => {
-                let checksum = if is_checksum_in_header { None } else { trailer_checksum(&facts) };
-                let manifest = Manifest::single(self.plain_len, self.sealer.iv(), checksum).map_err(fault::seal_error)?;
-                Some(manifest.seal_trailer(&self.engine, &self.secrets).map_err(fault::seal_error)?)
+            Tail::SingleTrailer {
+                is_checksum_in_header,
+            } => {
+                let checksum = if is_checksum_in_header {
+                    None
+                } else {
+                    trailer_checksum(&facts)
+                };
+                let manifest = Manifest::single(self.plain_len, self.sealer.iv(), checksum)
+                    .map_err(fault::seal_error)?;
+                Some(
+                    manifest
+                        .seal_trailer(&self.engine, &self.secrets)
+                        .map_err(fault::seal_error)?,
+                )
             }
         };
         self.sealing.end(Ending::Sealed(facts));
@@ -370,7 +406,12 @@ impl PlainSource {
 
     fn finish(&mut self) -> Result<Vec<Value>> {
         match self {
-            Self::Client(body) => Ok(body.finish()?.checksums().iter().map(|checksum| checksum.value).collect()),
+            Self::Client(body) => Ok(body
+                .finish()?
+                .checksums()
+                .iter()
+                .map(|checksum| checksum.value)
+                .collect()),
             Self::Stored(_) | Self::Empty => Ok(Vec::new()),
         }
     }
@@ -378,9 +419,10 @@ impl PlainSource {
     /// The source ended before its length. The client's own checks give the better reason.
     fn ended_early(&mut self) -> GatewayError {
         match self {
-            Self::Client(body) => {
-                body.finish().err().unwrap_or_else(|| GatewayError::code(ErrorCode::IncompleteBody))
-            }
+            Self::Client(body) => body
+                .finish()
+                .err()
+                .unwrap_or_else(|| GatewayError::code(ErrorCode::IncompleteBody)),
             Self::Stored(_) | Self::Empty => GatewayError::new(Kind::Internal, "a source ended early"),
         }
     }
@@ -408,12 +450,18 @@ impl SealedBody {
 
     /// Makes `source` ready for several requests.
     pub fn share(source: SealSource) -> Arc<Mutex<Stretch>> {
-        Arc::new(Mutex::new(Stretch { source, rest: Bytes::new() }))
+        Arc::new(Mutex::new(Stretch {
+            source,
+            rest: Bytes::new(),
+        }))
     }
 
     /// The next `stored_bytes` of a shared sealing.
     pub fn stretch(source: &Arc<Mutex<Stretch>>, stored_bytes: u64) -> Self {
-        Self { source: Arc::clone(source), left: stored_bytes }
+        Self {
+            source: Arc::clone(source),
+            left: stored_bytes,
+        }
     }
 }
 

@@ -47,7 +47,10 @@ impl UploadCache {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, (opened, _)| opened.elapsed() < limits::UPLOAD_CACHE_AGE_MAX);
         if entries.len() >= limits::UPLOAD_CACHE_ENTRIES_MAX {
-            let oldest = entries.iter().min_by_key(|(_, (opened, _))| *opened).map(|(name, _)| name.clone());
+            let oldest = entries
+                .iter()
+                .min_by_key(|(_, (opened, _))| *opened)
+                .map(|(name, _)| name.clone());
             oldest.and_then(|name| entries.remove(&name));
         }
         entries.insert(name, (Instant::now(), upload));

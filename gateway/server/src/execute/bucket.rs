@@ -24,7 +24,13 @@ use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
 
 fn name(request: &Authorized) -> &str {
-    request.authenticated.request.name.bucket.as_deref().unwrap_or_default()
+    request
+        .authenticated
+        .request
+        .name
+        .bucket
+        .as_deref()
+        .unwrap_or_default()
 }
 
 /// CreateBucket.
@@ -82,11 +88,19 @@ async fn adopt(gateway: &Gateway, name: &str) -> Result<()> {
             "The bucket exists at the store, holds objects and is not enrolled with this gateway.",
         ));
     }
-    gateway.keyring.add_bucket(name).await.map(|_| ()).map_err(|error| fault::keyring_error(&error))
+    gateway
+        .keyring
+        .add_bucket(name)
+        .await
+        .map(|_| ())
+        .map_err(|error| fault::keyring_error(&error))
 }
 
 async fn is_empty(gateway: &Gateway, name: &str) -> Result<bool> {
-    let list = StoreRequest::new(Method::GET).bucket(name).query("list-type", "2").query("max-keys", "1");
+    let list = StoreRequest::new(Method::GET)
+        .bucket(name)
+        .query("list-type", "2")
+        .query("max-keys", "1");
     let (_, body) = success(send(gateway, list).await?).await?;
     let page = xml::ListPage::parse(&body).map_err(odd_answer)?;
     Ok(page.objects.is_empty() && page.common_prefixes.is_empty())
@@ -95,7 +109,8 @@ async fn is_empty(gateway: &Gateway, name: &str) -> Result<bool> {
 /// HeadBucket.
 pub async fn head(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, name(request)).await?;
-    let (headers, _) = success(send(gateway, StoreRequest::new(Method::HEAD).bucket(bucket.name())).await?).await?;
+    let (headers, _) =
+        success(send(gateway, StoreRequest::new(Method::HEAD).bucket(bucket.name())).await?).await?;
     let mut answer = Answer::empty(StatusCode::OK);
     answer.headers = headers::passed_headers(&headers);
     Ok(answer)
@@ -115,6 +130,10 @@ pub async fn location(gateway: &Gateway, request: &Authorized) -> Result<Answer>
 pub async fn delete(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, name(request)).await?;
     success(send(gateway, StoreRequest::new(Method::DELETE).bucket(bucket.name())).await?).await?;
-    gateway.keyring.remove_bucket(bucket.name()).await.map_err(|error| fault::keyring_error(&error))?;
+    gateway
+        .keyring
+        .remove_bucket(bucket.name())
+        .await
+        .map_err(|error| fault::keyring_error(&error))?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

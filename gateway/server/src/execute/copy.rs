@@ -40,7 +40,9 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         conditions: &plan.source_conditions,
         reason: Reason::Copy,
     };
-    let source = stored_object::head(gateway, &query).await.map_err(failed_condition)?;
+    let source = stored_object::head(gateway, &query)
+        .await
+        .map_err(failed_condition)?;
     let header = ObjectHeader {
         secrets: Arc::clone(&source.header.secrets),
         metadata: match plan.metadata {
@@ -69,7 +71,16 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     let copied = if source.stored_len <= COPY_BYTES_MAX {
         copy_once(gateway, &to, &plan.name.key, store_headers, &encoded, &etag).await?
     } else {
-        copy_in_parts(gateway, &to, &plan.name.key, store_headers, &source, encoded, &etag).await?
+        copy_in_parts(
+            gateway,
+            &to,
+            &plan.name.key,
+            store_headers,
+            &source,
+            encoded,
+            &etag,
+        )
+        .await?
     };
     let outcome = CopyOutcome {
         etag: sceau_s3wire::etag::to_client(&copied.outcome.etag).into_owned(),
@@ -94,7 +105,8 @@ async fn copy_once(
     source: &str,
     etag: &HeaderValue,
 ) -> Result<Copied> {
-    let source = HeaderValue::from_str(source).map_err(|_| GatewayError::new(Kind::Internal, "copy source"))?;
+    let source =
+        HeaderValue::from_str(source).map_err(|_| GatewayError::new(Kind::Internal, "copy source"))?;
     store_headers.insert("x-amz-copy-source", source);
     store_headers.insert("x-amz-copy-source-if-match", etag.clone());
     store_headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
@@ -123,7 +135,13 @@ async fn copy_in_parts(
         upload.abort().await;
     }
     let (headers, etag) = copied?;
-    Ok(Copied { headers, outcome: CopyOutcome { etag, last_modified: gateway.now_iso8601() } })
+    Ok(Copied {
+        headers,
+        outcome: CopyOutcome {
+            etag,
+            last_modified: gateway.now_iso8601(),
+        },
+    })
 }
 
 async fn copy_parts(
@@ -133,7 +151,12 @@ async fn copy_parts(
     etag: &HeaderValue,
     conditions: HeaderMap,
 ) -> Result<(HeaderMap, String)> {
-    let mut range = CopyRange { source, etag, first: 0, last: 0 };
+    let mut range = CopyRange {
+        source,
+        etag,
+        first: 0,
+        last: 0,
+    };
     let mut parts = Vec::new();
     let mut number = 1_u16;
     while range.first < stored_len {
@@ -151,7 +174,10 @@ async fn copy_parts(
 /// S3 answers every failed condition on a copy's source with 412, also those that a read answers with 304.
 pub fn failed_condition(error: GatewayError) -> GatewayError {
     if error.kind == Kind::Answer(ErrorCode::NotModified) {
-        return GatewayError::new(Kind::Answer(ErrorCode::PreconditionFailed), "a condition on the source");
+        return GatewayError::new(
+            Kind::Answer(ErrorCode::PreconditionFailed),
+            "a condition on the source",
+        );
     }
     error
 }

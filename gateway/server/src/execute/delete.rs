@@ -27,7 +27,9 @@ use crate::upstream::{StoreBody, StoreRequest};
 /// DeleteObject.
 pub async fn one(gateway: &Gateway, name: ObjectName, store_headers: HeaderMap) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &name.bucket).await?;
-    let mut delete = StoreRequest::new(Method::DELETE).bucket(bucket.name()).key(name.key);
+    let mut delete = StoreRequest::new(Method::DELETE)
+        .bucket(bucket.name())
+        .key(name.key);
     delete.headers = store_headers;
     let (headers, _) = success(send(gateway, delete).await?).await?;
     let mut answer = Answer::empty(StatusCode::NO_CONTENT);
@@ -42,19 +44,31 @@ pub async fn many(
     mut store_headers: HeaderMap,
     document: Upload,
 ) -> Result<Answer> {
-    let name = request.authenticated.request.name.bucket.as_deref().unwrap_or_default();
+    let name = request
+        .authenticated
+        .request
+        .name
+        .bucket
+        .as_deref()
+        .unwrap_or_default();
     let bucket = SealedBucket::find(gateway, name).await?;
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
     let mut wanted = DeleteRequest::parse(&document).map_err(GatewayError::code)?;
     let refused = take_refused(request, bucket.name(), &mut wanted);
-    let mut outcome = DeleteOutcome { deleted: Vec::new(), errors: Vec::new() };
+    let mut outcome = DeleteOutcome {
+        deleted: Vec::new(),
+        errors: Vec::new(),
+    };
     if !wanted.objects.is_empty() {
         let body = Bytes::from(wanted.to_store_xml());
         // Stores differ in which of the two they demand for this operation.
         insert_text(&mut store_headers, "content-md5", &md5_base64(&body));
         let sum = Hasher::of(Algorithm::Sha256, &body).to_base64();
         insert_text(&mut store_headers, "x-amz-checksum-sha256", &sum);
-        store_headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        store_headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/xml"),
+        );
         let mut delete = StoreRequest::new(Method::POST).bucket(bucket.name()).replayable();
         delete.query.push(("delete".to_owned(), None));
         delete.headers = store_headers;
@@ -84,4 +98,3 @@ fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) 
     });
     refused
 }
-

@@ -19,18 +19,32 @@ use crate::upstream::StoreRequest;
 
 /// Parameters of a listing that the store gets as the client sent them.
 const LISTING_PARAMETERS: &[&str] = &[
-    "bucket-region", "continuation-token", "delimiter", "encoding-type", "fetch-owner", "key-marker", "list-type",
-    "marker", "max-buckets", "max-keys", "max-uploads", "prefix", "start-after", "upload-id-marker", "uploads",
+    "bucket-region",
+    "continuation-token",
+    "delimiter",
+    "encoding-type",
+    "fetch-owner",
+    "key-marker",
+    "list-type",
+    "marker",
+    "max-buckets",
+    "max-keys",
+    "max-uploads",
+    "prefix",
+    "start-after",
+    "upload-id-marker",
+    "uploads",
 ];
 
 /// ListBuckets: those of the store that the sender may see and the keyring knows.
 pub async fn buckets(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let (headers, body) = success(send(gateway, listing(request, None)).await?).await?;
-    let keep = |name: &str| {
-        gateway.keyring.bucket(name).is_some() && request.may(Action::SeeBucket, name, None)
-    };
+    let keep =
+        |name: &str| gateway.keyring.bucket(name).is_some() && request.may(Action::SeeBucket, name, None);
     let mut answer = Answer::xml(xml::filter_buckets(&body, keep).map_err(odd_answer)?);
-    answer.headers.extend(sceau_s3wire::headers::passed_headers(&headers));
+    answer
+        .headers
+        .extend(sceau_s3wire::headers::passed_headers(&headers));
     Ok(answer)
 }
 
@@ -48,7 +62,9 @@ pub async fn objects(gateway: &Gateway, request: &Authorized) -> Result<Answer> 
         );
     }
     let mut answer = Answer::xml(rewritten.xml);
-    answer.headers.extend(sceau_s3wire::headers::passed_headers(&headers));
+    answer
+        .headers
+        .extend(sceau_s3wire::headers::passed_headers(&headers));
     Ok(answer)
 }
 
@@ -56,7 +72,9 @@ pub async fn objects(gateway: &Gateway, request: &Authorized) -> Result<Answer> 
 pub async fn uploads(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let bucket = named_bucket(gateway, request).await?;
     let (_, body) = success(send(gateway, listing(request, Some(bucket.name()))).await?).await?;
-    Ok(Answer::xml(xml::rewrite_upload_listing(&body).map_err(odd_answer)?))
+    Ok(Answer::xml(
+        xml::rewrite_upload_listing(&body).map_err(odd_answer)?,
+    ))
 }
 
 async fn named_bucket(gateway: &Gateway, request: &Authorized) -> Result<SealedBucket> {

@@ -38,7 +38,10 @@ pub struct RequestBody {
 impl RequestBody {
     /// Holds a body that was not read.
     pub fn new(incoming: Incoming, count: ByteCount) -> Self {
-        Self { incoming: Some(incoming), count }
+        Self {
+            incoming: Some(incoming),
+            count,
+        }
     }
 
     /// Takes the body, in its role for the operation.
@@ -97,7 +100,10 @@ pub async fn execute(
     match plan {
         RequestPlan::AbortUpload(upload) => multipart::abort(gateway, &upload).await,
         RequestPlan::BucketLocation => bucket::location(gateway, request).await,
-        RequestPlan::CompleteUpload { upload, store_headers } => {
+        RequestPlan::CompleteUpload {
+            upload,
+            store_headers,
+        } => {
             let document = body.take(request, role)?;
             multipart::complete(gateway, request, upload, store_headers, document).await
         }
@@ -115,17 +121,29 @@ pub async fn execute(
         RequestPlan::HeadObject(plan) => read::head(gateway, &plan).await,
         RequestPlan::ListBuckets => list::buckets(gateway, request).await,
         RequestPlan::ListObjects => list::objects(gateway, request).await,
-        RequestPlan::ListParts { upload, after, parts_max } => {
-            parts::list(gateway, &upload, after, parts_max).await
-        }
+        RequestPlan::ListParts {
+            upload,
+            after,
+            parts_max,
+        } => parts::list(gateway, &upload, after, parts_max).await,
         RequestPlan::ListUploads => list::uploads(gateway, request).await,
         RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(request, role)?).await,
         RequestPlan::Read(plan) => read::get(gateway, &plan).await,
         RequestPlan::UploadPart { upload, part } => {
             parts::upload(gateway, upload, part, body.take(request, role)?).await
         }
-        RequestPlan::UploadPartCopy { upload, part, source, range, source_conditions } => {
-            let copy = parts::PartCopy { source, range, conditions: source_conditions };
+        RequestPlan::UploadPartCopy {
+            upload,
+            part,
+            source,
+            range,
+            source_conditions,
+        } => {
+            let copy = parts::PartCopy {
+                source,
+                range,
+                conditions: source_conditions,
+            };
             parts::copy(gateway, upload, part, copy).await
         }
     }

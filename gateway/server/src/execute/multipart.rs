@@ -57,7 +57,11 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
     let upload = StoreUpload::create(gateway, bucket.name(), &plan.name.key, store_headers).await?;
-    let state = UploadState { secrets, created_ms: header.write_time_ms, metadata: plan.metadata };
+    let state = UploadState {
+        secrets,
+        created_ms: header.write_time_ms,
+        metadata: plan.metadata,
+    };
     let context = bucket.context(&plan.name.key);
     let upload_id = upload.upload_id().as_bytes();
     let state_name = multipart::state_name(&keys, &context, upload_id);
@@ -86,17 +90,27 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
 }
 
 async fn keep_state(gateway: &Gateway, name: &str, sealed: Vec<u8>) -> Result<()> {
-    let kept = gateway.control.put(name, Bytes::from(sealed), Condition::IfAbsent).await;
+    let kept = gateway
+        .control
+        .put(name, Bytes::from(sealed), Condition::IfAbsent)
+        .await;
     match kept.map_err(|error| fault::store_error(&error))? {
         PutOutcome::Written { .. } => Ok(()),
         // The name is derived from the store's upload id: the store gave the same one twice.
-        PutOutcome::Conflict => Err(GatewayError::new(Kind::StoreProtocol, "the store repeated an upload id")),
+        PutOutcome::Conflict => Err(GatewayError::new(
+            Kind::StoreProtocol,
+            "the store repeated an upload id",
+        )),
     }
 }
 
 /// The opened state of an upload. The state's name depends on the epoch that was present at creation, so
 /// each epoch that may still open is tried, newest first.
-pub async fn open_upload(gateway: &Gateway, bucket: &SealedBucket, upload: &UploadRef) -> Result<Arc<OpenUpload>> {
+pub async fn open_upload(
+    gateway: &Gateway,
+    bucket: &SealedBucket,
+    upload: &UploadRef,
+) -> Result<Arc<OpenUpload>> {
     let name = UploadName {
         bucket: upload.name.bucket.clone(),
         key: upload.name.key.clone(),
@@ -109,11 +123,17 @@ pub async fn open_upload(gateway: &Gateway, bucket: &SealedBucket, upload: &Uplo
     for krid in gateway.keyring.opening_records(bucket.entry().bucket) {
         let keys = bucket.open_keys(gateway, krid, Reason::Multipart).await?;
         let state_name = multipart::state_name(&keys, &context, upload.upload_id.as_bytes());
-        let stored = gateway.control.get(&state_name).await.map_err(|error| fault::store_error(&error))?;
+        let stored = gateway
+            .control
+            .get(&state_name)
+            .await
+            .map_err(|error| fault::store_error(&error))?;
         let Some((bytes, _)) = stored else { continue };
         let sealed = SealedState::parse(&bytes).map_err(fault::state_error)?;
         if sealed.krid() != krid {
-            return Err(fault::state_error(sceau_envelope::error::StateError::NotForThisUpload));
+            return Err(fault::state_error(
+                sceau_envelope::error::StateError::NotForThisUpload,
+            ));
         }
         let state = sealed
             .open(&gateway.engine, &keys, &context, upload.upload_id.as_bytes())
@@ -146,8 +166,12 @@ async fn forget(gateway: &Gateway, upload: &UploadRef, opened: &OpenUpload) {
         key: upload.name.key.clone(),
         upload_id: upload.upload_id.clone(),
     });
-    let stashed = parts::stashed(gateway, &opened.state_name).await.unwrap_or_default();
-    let names = stashed.iter().map(|part| multipart::stash_name(&opened.state_name, part.number));
+    let stashed = parts::stashed(gateway, &opened.state_name)
+        .await
+        .unwrap_or_default();
+    let names = stashed
+        .iter()
+        .map(|part| multipart::stash_name(&opened.state_name, part.number));
     for name in names.chain([opened.state_name.clone()]) {
         if let Err(error) = gateway.control.delete(&name).await {
             tracing::warn!(object = name, %error, "a left-over of an upload was not removed");
@@ -180,8 +204,9 @@ pub async fn complete(
     let checksum = whole_crc.and_then(|crc| Checksum::full(ChecksumAlgorithm::Crc64Nvme, crc.bytes()));
     let entries = chosen.iter().map(|part| part.entry).collect();
     let manifest = Manifest::multipart(entries, checksum).map_err(fault::seal_error)?;
-    let trailer =
-        manifest.seal_trailer(&gateway.engine, &opened.state.secrets).map_err(fault::seal_error)?;
+    let trailer = manifest
+        .seal_trailer(&gateway.engine, &opened.state.secrets)
+        .map_err(fault::seal_error)?;
     let store = StoreUpload::existing(gateway, bucket.name(), &upload.name.key, &upload.upload_id);
     let parts = place_trailer(gateway, &store, &opened, chosen, trailer).await?;
     let (conditions, _) = super::put::split_conditions(store_headers);
@@ -196,13 +221,19 @@ pub async fn complete(
     forget(gateway, &upload, &opened).await;
     let etag = sceau_s3wire::etag::to_client(&completed.etag).into_owned();
     let result = CompletedUpload {
-        location: format!("/{}/{}", upload.name.bucket, sceau_s3wire::target::encode_path(&upload.name.key)),
+        location: format!(
+            "/{}/{}",
+            upload.name.bucket,
+            sceau_s3wire::target::encode_path(&upload.name.key)
+        ),
         bucket: upload.name.bucket,
         key: upload.name.key,
         etag,
     };
     let mut answer = Answer::xml(result.to_xml());
-    answer.headers.extend(headers::passed_headers(&completed.into_headers()));
+    answer
+        .headers
+        .extend(headers::passed_headers(&completed.into_headers()));
     Ok(answer)
 }
 
@@ -217,7 +248,8 @@ async fn choose(
     let mut unpinned = None;
     let mut chosen = Vec::with_capacity(listed.len());
     for part in listed {
-        let number = PartNumber::upload(part.number).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+        let number =
+            PartNumber::upload(part.number).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
         let etag = split_part_etag(&part.etag).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
         if etag.ticket.is_none() {
             if bucket.entry().policy.pinning == Pinning::Strict {
@@ -230,7 +262,12 @@ async fn choose(
                 unpinned = Some(parts::all(gateway, bucket, upload, opened).await?);
             }
         }
-        chosen.push(choose_one(&opened.state.secrets, number, etag, unpinned.as_deref())?);
+        chosen.push(choose_one(
+            &opened.state.secrets,
+            number,
+            etag,
+            unpinned.as_deref(),
+        )?);
     }
     Ok(chosen)
 }
@@ -244,18 +281,34 @@ fn choose_one(
     let store_etag = etag.store.to_owned();
     if let Some(ticket) = etag.ticket {
         let ticket = Ticket::verify(ticket, secrets, number, etag.store).map_err(fault::ticket_error)?;
-        let entry = PartEntry { number, plain_len: ticket.plain_len, iv: Some(ticket.iv), crc64: ticket.crc64 };
+        let entry = PartEntry {
+            number,
+            plain_len: ticket.plain_len,
+            iv: Some(ticket.iv),
+            crc64: ticket.crc64,
+        };
         return Ok(Chosen { entry, store_etag });
     }
-    let found = known.unwrap_or_default().iter().find(|part| part.number == number && part.store_etag == store_etag);
+    let found = known
+        .unwrap_or_default()
+        .iter()
+        .find(|part| part.number == number && part.store_etag == store_etag);
     let part = found.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
-    let entry = PartEntry { number, plain_len: part.plain_len, iv: None, crc64: [0; 8] };
+    let entry = PartEntry {
+        number,
+        plain_len: part.plain_len,
+        iv: None,
+        crc64: [0; 8],
+    };
     Ok(Chosen { entry, store_etag })
 }
 
 fn check_sizes(chosen: &[Chosen]) -> Result<()> {
     let before_last = chosen.split_last().map_or(&[][..], |(_, before)| before);
-    if before_last.iter().any(|part| part.entry.plain_len < size::PART_PLAIN_MIN) {
+    if before_last
+        .iter()
+        .any(|part| part.entry.plain_len < size::PART_PLAIN_MIN)
+    {
         return Err(GatewayError::code(ErrorCode::EntityTooSmall));
     }
     Ok(())
@@ -268,7 +321,10 @@ fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
         if part.entry.iv.is_none() {
             return None;
         }
-        parts.push((Value::from_bytes(Algorithm::Crc64Nvme, &part.entry.crc64)?, part.entry.plain_len));
+        parts.push((
+            Value::from_bytes(Algorithm::Crc64Nvme, &part.entry.crc64)?,
+            part.entry.plain_len,
+        ));
     }
     checksum::combine(Algorithm::Crc64Nvme, &parts)
 }
@@ -277,7 +333,9 @@ fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
 /// refused: accepting it would say that it was.
 fn check_whole(client: &HeaderMap, whole: Option<Value>) -> Result<()> {
     for algorithm in Algorithm::ALL {
-        let Some(named) = client.get(algorithm.header_name()) else { continue };
+        let Some(named) = client.get(algorithm.header_name()) else {
+            continue;
+        };
         // `-N` marks a composite value: a checksum of checksums, which the parts' own checks cover.
         if named.as_bytes().contains(&b'-') {
             continue;
@@ -286,7 +344,9 @@ fn check_whole(client: &HeaderMap, whole: Option<Value>) -> Result<()> {
             .ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
         match whole {
             Some(whole) if algorithm == Algorithm::Crc64Nvme && whole == named => {}
-            Some(_) if algorithm == Algorithm::Crc64Nvme => return Err(GatewayError::code(ErrorCode::BadDigest)),
+            Some(_) if algorithm == Algorithm::Crc64Nvme => {
+                return Err(GatewayError::code(ErrorCode::BadDigest));
+            }
             Some(_) | None => {
                 return Err(GatewayError::client(
                     ErrorCode::NotImplemented,
@@ -307,9 +367,13 @@ async fn place_trailer(
     mut chosen: Vec<Chosen>,
     trailer: Bytes,
 ) -> Result<Vec<(u16, String)>> {
-    let is_stashed = chosen.last().is_some_and(|part| parts::is_stashed(part.entry.plain_len));
+    let is_stashed = chosen
+        .last()
+        .is_some_and(|part| parts::is_stashed(part.entry.plain_len));
     let (number, last) = if is_stashed {
-        let last = chosen.pop().ok_or_else(|| GatewayError::code(ErrorCode::MalformedXml))?;
+        let last = chosen
+            .pop()
+            .ok_or_else(|| GatewayError::code(ErrorCode::MalformedXml))?;
         let stash = parts::read_stash(gateway, opened, last.entry.number, &last.store_etag).await?;
         let mut both = BytesMut::with_capacity(stash.len().saturating_add(trailer.len()));
         both.extend_from_slice(&stash);
@@ -320,7 +384,10 @@ async fn place_trailer(
         (after.saturating_add(1), trailer)
     };
     let etag = store.put_part(number, StoreBody::Bytes(last)).await?;
-    let mut listed: Vec<_> = chosen.into_iter().map(|part| (part.entry.number.get(), part.store_etag)).collect();
+    let mut listed: Vec<_> = chosen
+        .into_iter()
+        .map(|part| (part.entry.number.get(), part.store_etag))
+        .collect();
     listed.push((number, etag));
     Ok(listed)
 }

@@ -49,7 +49,18 @@ pub async fn upload(gateway: &Gateway, upload: UploadRef, part: PartNumber, body
     let opened = open_upload(gateway, &bucket, &upload).await?;
     let plain_len = body.plain_len();
     let plain = body.into_source(gateway);
-    let sealed = seal_part(gateway, &bucket, &upload, &opened, SealPart { part, plain, plain_len }).await?;
+    let sealed = seal_part(
+        gateway,
+        &bucket,
+        &upload,
+        &opened,
+        SealPart {
+            part,
+            plain,
+            plain_len,
+        },
+    )
+    .await?;
     let mut answer = Answer::empty(StatusCode::OK);
     if let Ok(etag) = HeaderValue::try_from(sceau_s3wire::etag::quoted(&sealed.etag)) {
         answer.headers.insert(http::header::ETAG, etag);
@@ -82,7 +93,9 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
         reason: Reason::Copy,
     };
     let spec = copy.range.map(|(first, last)| RangeSpec::Bounded { first, last });
-    let source = stored_object::open(gateway, &query, spec).await.map_err(failed_condition)?;
+    let source = stored_object::open(gateway, &query, spec)
+        .await
+        .map_err(failed_condition)?;
     if let (Some((_, last)), Some((_, got))) = (copy.range, source.range)
         && last != got
     {
@@ -91,8 +104,22 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
     }
     let plain_len = source.body.remaining();
     let plain = PlainSource::Stored(Box::new(source.body));
-    let sealed = seal_part(gateway, &bucket, &upload, &opened, SealPart { part, plain, plain_len }).await?;
-    let outcome = CopyOutcome { etag: sealed.etag, last_modified: gateway.now_iso8601() };
+    let sealed = seal_part(
+        gateway,
+        &bucket,
+        &upload,
+        &opened,
+        SealPart {
+            part,
+            plain,
+            plain_len,
+        },
+    )
+    .await?;
+    let outcome = CopyOutcome {
+        etag: sealed.etag,
+        last_modified: gateway.now_iso8601(),
+    };
     Ok(Answer::xml(outcome.to_part_xml()))
 }
 
@@ -115,15 +142,31 @@ async fn seal_part(
     opened: &OpenUpload,
     what: SealPart,
 ) -> Result<SealedPart> {
-    let SealPart { part, plain, plain_len } = what;
+    let SealPart {
+        part,
+        plain,
+        plain_len,
+    } = what;
     let secrets = Arc::clone(&opened.state.secrets);
-    let input = SealInput { plain, plain_len, secrets, part, tail: Tail::Nothing };
+    let input = SealInput {
+        plain,
+        plain_len,
+        secrets,
+        part,
+        tail: Tail::Nothing,
+    };
     let source = SealSource::new(&gateway.engine, input)?;
-    let length = size::part_stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;
+    let length =
+        size::part_stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;
     let (sealing, iv) = (source.sealing(), source.iv());
-    let body = StoreBody::Stream { length, body: SealedBody::whole(source, length).boxed() };
+    let body = StoreBody::Stream {
+        length,
+        body: SealedBody::whole(source, length).boxed(),
+    };
     let mut request = if is_stashed(plain_len) {
-        StoreRequest::new(Method::PUT).bucket(gateway.control_bucket()).key(stash_name(&opened.state_name, part))
+        StoreRequest::new(Method::PUT)
+            .bucket(gateway.control_bucket())
+            .key(stash_name(&opened.state_name, part))
     } else {
         StoreRequest::new(Method::PUT)
             .bucket(bucket.name())
@@ -142,10 +185,17 @@ async fn seal_part(
     }
     let facts = sealing.facts()?;
     let store_etag = plain_etag(&response.head.headers)?;
-    let ticket = Ticket { iv, plain_len, crc64: crc_bytes(&facts.crc64) };
+    let ticket = Ticket {
+        iv,
+        plain_len,
+        crc64: crc_bytes(&facts.crc64),
+    };
     let ticket = ticket.encode(&opened.state.secrets, part, &store_etag);
     let ticket = ticket.ok_or_else(|| GatewayError::new(Kind::Internal, "a part has no ticket"))?;
-    Ok(SealedPart { facts, etag: join_part_etag(&store_etag, Some(&ticket)) })
+    Ok(SealedPart {
+        facts,
+        etag: join_part_etag(&store_etag, Some(&ticket)),
+    })
 }
 
 fn crc_bytes(value: &Value) -> [u8; 8] {
@@ -180,11 +230,19 @@ pub async fn stashed(gateway: &Gateway, state_name: &str) -> Result<Vec<KnownPar
         let (_, body) = success(send(gateway, list).await?).await?;
         let page = ListPage::parse(&body).map_err(odd_answer)?;
         for object in page.objects {
-            let number = object.key.strip_prefix(&prefix).and_then(|number| number.parse().ok());
+            let number = object
+                .key
+                .strip_prefix(&prefix)
+                .and_then(|number| number.parse().ok());
             let plain_len = size::part_plain_len(object.size);
             if let (Some(number), Some(plain_len)) = (number.and_then(PartNumber::upload), plain_len) {
                 let (store_etag, last_modified) = (object.etag, object.last_modified);
-                parts.push(KnownPart { number, plain_len, store_etag, last_modified });
+                parts.push(KnownPart {
+                    number,
+                    plain_len,
+                    store_etag,
+                    last_modified,
+                });
             }
         }
         token = page.next_continuation_token.filter(|_| page.is_truncated);
@@ -204,7 +262,11 @@ pub async fn read_stash(
     store_etag: &str,
 ) -> Result<Bytes> {
     let name = stash_name(&opened.state_name, part);
-    let stored = gateway.control.get(&name).await.map_err(|error| fault::store_error(&error))?;
+    let stored = gateway
+        .control
+        .get(&name)
+        .await
+        .map_err(|error| fault::store_error(&error))?;
     match stored {
         Some((bytes, etag)) if sceau_s3wire::etag::opaque(&etag) == store_etag => Ok(bytes),
         Some(_) | None => Err(GatewayError::code(ErrorCode::InvalidPart)),
@@ -256,7 +318,12 @@ pub async fn all(
 fn known(part: ListedPart) -> Option<KnownPart> {
     let number = PartNumber::upload(part.number)?;
     let plain_len = size::part_plain_len(part.size)?;
-    Some(KnownPart { number, plain_len, store_etag: part.etag, last_modified: part.last_modified })
+    Some(KnownPart {
+        number,
+        plain_len,
+        store_etag: part.etag,
+        last_modified: part.last_modified,
+    })
 }
 
 /// ListParts.
@@ -264,8 +331,15 @@ pub async fn list(gateway: &Gateway, upload: &UploadRef, after: u16, parts_max: 
     let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
     let opened = open_upload(gateway, &bucket, upload).await?;
     let mut page = store_page(gateway, &bucket, upload, after, parts_max).await?;
-    let end = page.parts.last().filter(|_| page.is_truncated).map_or(u16::MAX, |part| part.number);
-    let mut parts: Vec<_> = std::mem::take(&mut page.parts).into_iter().filter_map(known).collect();
+    let end = page
+        .parts
+        .last()
+        .filter(|_| page.is_truncated)
+        .map_or(u16::MAX, |part| part.number);
+    let mut parts: Vec<_> = std::mem::take(&mut page.parts)
+        .into_iter()
+        .filter_map(known)
+        .collect();
     for stashed in stashed(gateway, &opened.state_name).await? {
         let number = stashed.number.get();
         if number > after && number <= end {

@@ -18,13 +18,13 @@ use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
 
 use crate::app::Gateway;
+use crate::auth::Upload;
 use crate::crypt::seal_body::{SealInput, SealSource, SealedBody, SealedFacts, Tail};
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
 use crate::execute::stored_object::{self, HEADER_METADATA};
 use crate::execute::{etag_to_client, insert_text};
-use crate::auth::Upload;
 use crate::limits;
 use crate::plan::request::PutPlan;
 use crate::plan::{fault, metadata};
@@ -39,19 +39,27 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
     let keys = bucket.seal_keys(gateway, Reason::ClientWrite).await?;
     let plain_len = upload.plain_len();
-    let stored_len = size::stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;
+    let stored_len =
+        size::stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;
     let secrets = Arc::new(ObjectSecrets::generate(&gateway.engine).map_err(fault::seal_error)?);
     let declared = upload.declared_checksum();
-    let source = SealSource::new(&gateway.engine, SealInput {
-        plain: upload.into_source(gateway),
-        plain_len,
-        secrets: Arc::clone(&secrets),
-        part: PartNumber::SINGLE,
-        tail: Tail::SingleTrailer { is_checksum_in_header: declared.is_some() },
-    })?;
+    let source = SealSource::new(
+        &gateway.engine,
+        SealInput {
+            plain: upload.into_source(gateway),
+            plain_len,
+            secrets: Arc::clone(&secrets),
+            part: PartNumber::SINGLE,
+            tail: Tail::SingleTrailer {
+                is_checksum_in_header: declared.is_some(),
+            },
+        },
+    )?;
     let mut sealed_metadata = plan.metadata;
     // Known before the body: it commits only if the body agrees.
-    sealed_metadata.checksums.extend(declared.as_ref().and_then(metadata::seal_checksum));
+    sealed_metadata
+        .checksums
+        .extend(declared.as_ref().and_then(metadata::seal_checksum));
     let object = ObjectHeader {
         secrets,
         is_multi: false,
@@ -67,9 +75,25 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
     let facts_and_headers = if plain_len <= size::SINGLE_PLAIN_MAX {
-        put_once(gateway, &bucket, &plan.name.key, store_headers, source, stored_len).await?
+        put_once(
+            gateway,
+            &bucket,
+            &plan.name.key,
+            store_headers,
+            source,
+            stored_len,
+        )
+        .await?
     } else {
-        put_split(gateway, &bucket, &plan.name.key, store_headers, source, stored_len).await?
+        put_split(
+            gateway,
+            &bucket,
+            &plan.name.key,
+            store_headers,
+            source,
+            stored_len,
+        )
+        .await?
     };
     Ok(written(&facts_and_headers.0, &facts_and_headers.1))
 }
@@ -83,12 +107,21 @@ pub fn seal_header(
     keys: &sceau_envelope::EpochKeys,
 ) -> Result<String> {
     let padding = bucket.entry().policy.metadata_padding;
-    object.seal(&gateway.engine, keys, &bucket.context(key), HeaderLimit::S3, padding).map_err(fault::seal_error)
+    object
+        .seal(
+            &gateway.engine,
+            keys,
+            &bucket.context(key),
+            HeaderLimit::S3,
+            padding,
+        )
+        .map_err(fault::seal_error)
 }
 
 /// Puts the sealed header, and the one type that every object has, into the headers for the store.
 pub fn insert_sealed(store_headers: &mut HeaderMap, value: &str) -> Result<()> {
-    let value = HeaderValue::from_str(value).map_err(|_| GatewayError::new(Kind::Internal, "sealed header text"))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| GatewayError::new(Kind::Internal, "sealed header text"))?;
     store_headers.insert(HEADER_METADATA, value);
     store_headers.insert(header::CONTENT_TYPE, STORED_CONTENT_TYPE);
     Ok(())
@@ -107,7 +140,10 @@ async fn put_once(
     let mut request = StoreRequest::new(Method::PUT)
         .bucket(bucket.name())
         .key(key)
-        .body(StoreBody::Stream { length: stored_len, body });
+        .body(StoreBody::Stream {
+            length: stored_len,
+            body,
+        });
     request.headers = store_headers;
     let answered = gateway.store.send(request).await;
     if let Some(error) = sealing.error() {
@@ -173,7 +209,11 @@ pub fn split_conditions(headers: HeaderMap) -> (HeaderMap, HeaderMap) {
     let mut conditions = HeaderMap::new();
     let mut others = HeaderMap::new();
     for (name, value) in &headers {
-        let map = if is_condition(name) { &mut conditions } else { &mut others };
+        let map = if is_condition(name) {
+            &mut conditions
+        } else {
+            &mut others
+        };
         map.append(name.clone(), value.clone());
     }
     (conditions, others)

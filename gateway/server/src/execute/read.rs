@@ -10,9 +10,9 @@ use sceau_s3wire::headers;
 
 use crate::app::Gateway;
 use crate::error::Result;
+use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
-use crate::execute::etag_to_client;
 use crate::plan::metadata;
 use crate::plan::request::ReadPlan;
 use crate::respond::{Answer, AnswerBody};
@@ -20,8 +20,17 @@ use crate::respond::{Answer, AnswerBody};
 /// Reads an object or a range of it.
 pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
-    let reason = if plan.range.is_some() { Reason::RangeRead } else { Reason::ClientRead };
-    let query = ObjectQuery { bucket: &bucket, key: &plan.name.key, conditions: &plan.conditions, reason };
+    let reason = if plan.range.is_some() {
+        Reason::RangeRead
+    } else {
+        Reason::ClientRead
+    };
+    let query = ObjectQuery {
+        bucket: &bucket,
+        key: &plan.name.key,
+        conditions: &plan.conditions,
+        reason,
+    };
     let opened = stored_object::open(gateway, &query, plan.range).await?;
     let mut headers = object_headers(&opened.object, plan);
     let mut status = StatusCode::OK;
@@ -32,7 +41,11 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
             headers.insert(header::CONTENT_RANGE, value);
         }
     }
-    Ok(Answer { status, headers, body: AnswerBody::Plain(Box::new(opened.body)) })
+    Ok(Answer {
+        status,
+        headers,
+        body: AnswerBody::Plain(Box::new(opened.body)),
+    })
 }
 
 /// Reads an object's headers.
@@ -57,7 +70,9 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
             answer.headers.insert(header::CONTENT_RANGE, value);
         }
     }
-    answer.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(answer)
 }
 
@@ -71,7 +86,12 @@ fn object_headers(object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
     metadata::to_headers(&object.header.metadata, &mut answer);
     if plan.wants_checksum && plan.range.is_none() {
         let sealed = object.header.metadata.checksums.first();
-        let learnt = || object.manifest.as_ref().and_then(|learnt| learnt.manifest.checksum());
+        let learnt = || {
+            object
+                .manifest
+                .as_ref()
+                .and_then(|learnt| learnt.manifest.checksum())
+        };
         if let Some(checksum) = sealed.or_else(learnt) {
             metadata::checksum_headers(checksum, &mut answer);
         }

@@ -34,7 +34,10 @@ impl SealedBucket {
             error.context = "the keyring has no such bucket".into();
             error
         })?;
-        Ok(Self { entry, tenant: gateway.keyring.tenant() })
+        Ok(Self {
+            entry,
+            tenant: gateway.keyring.tenant(),
+        })
     }
 
     /// The bucket's name in the store.
@@ -57,12 +60,18 @@ impl SealedBucket {
         if self.entry.policy.suite_mask & suite.mask() != 0 {
             return Ok(());
         }
-        Err(GatewayError::integrity(Integrity::Policy, "the bucket's policy does not allow this suite"))
+        Err(GatewayError::integrity(
+            Integrity::Policy,
+            "the bucket's policy does not allow this suite",
+        ))
     }
 
     /// The keys that seal new objects.
     pub async fn seal_keys(&self, gateway: &Gateway, reason: Reason) -> Result<Arc<EpochKeys>> {
-        let krid = gateway.keyring.active_epoch(self.entry.bucket).map_err(|error| fault::epoch_key_error(&error))?;
+        let krid = gateway
+            .keyring
+            .active_epoch(self.entry.bucket)
+            .map_err(|error| fault::epoch_key_error(&error))?;
         self.keys(gateway, krid, Usage::Seal, reason).await
     }
 
@@ -71,11 +80,20 @@ impl SealedBucket {
         self.keys(gateway, krid, Usage::Open, reason).await
     }
 
-    async fn keys(&self, gateway: &Gateway, krid: Krid, usage: Usage, reason: Reason) -> Result<Arc<EpochKeys>> {
+    async fn keys(
+        &self,
+        gateway: &Gateway,
+        krid: Krid,
+        usage: Usage,
+        reason: Reason,
+    ) -> Result<Arc<EpochKeys>> {
         let keys = gateway.keyring.epoch_keys(krid, self.entry.bucket, usage, reason);
         match tokio::time::timeout(limits::KEY_WAIT, keys).await {
             Ok(keys) => keys.map_err(|error| fault::epoch_key_error(&error)),
-            Err(_) => Err(GatewayError::new(Kind::KeysUnavailable, "no key within the time limit")),
+            Err(_) => Err(GatewayError::new(
+                Kind::KeysUnavailable,
+                "no key within the time limit",
+            )),
         }
     }
 }

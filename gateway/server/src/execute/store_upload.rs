@@ -44,18 +44,35 @@ impl Completed {
 impl<'a> StoreUpload<'a> {
     /// An upload that exists already.
     pub fn existing(gateway: &'a Gateway, bucket: &'a str, key: &'a str, upload_id: &str) -> Self {
-        Self { gateway, bucket, key, upload_id: upload_id.to_owned(), created: HeaderMap::new() }
+        Self {
+            gateway,
+            bucket,
+            key,
+            upload_id: upload_id.to_owned(),
+            created: HeaderMap::new(),
+        }
     }
 
     /// Creates an upload; its metadata is fixed from here on.
-    pub async fn create(gateway: &'a Gateway, bucket: &'a str, key: &'a str, headers: HeaderMap) -> Result<Self> {
+    pub async fn create(
+        gateway: &'a Gateway,
+        bucket: &'a str,
+        key: &'a str,
+        headers: HeaderMap,
+    ) -> Result<Self> {
         let mut request = StoreRequest::new(Method::POST).bucket(bucket).key(key);
         request.query.push(("uploads".to_owned(), None));
         request.headers = headers;
         let response = send(gateway, request).await?;
         let (head, body) = success(response).await?;
         let initiated = done(InitiatedUpload::parse(&body))?;
-        Ok(Self { gateway, bucket, key, upload_id: initiated.upload_id, created: head })
+        Ok(Self {
+            gateway,
+            bucket,
+            key,
+            upload_id: initiated.upload_id,
+            created: head,
+        })
     }
 
     /// The store's upload id.
@@ -67,7 +84,9 @@ impl<'a> StoreUpload<'a> {
     pub async fn put_part(&self, number: u16, body: StoreBody) -> Result<String> {
         let mut request = self.request(Method::PUT).query("partNumber", number.to_string());
         request.body = body;
-        request.query.push(("uploadId".to_owned(), Some(self.upload_id.clone())));
+        request
+            .query
+            .push(("uploadId".to_owned(), Some(self.upload_id.clone())));
         let response = send(self.gateway, request).await?;
         if response.head.status != StatusCode::OK {
             return Err(stored_object::refusal(response).await);
@@ -78,9 +97,13 @@ impl<'a> StoreUpload<'a> {
     /// Copies stored bytes into a part, at the store.
     pub async fn copy_part(&self, number: u16, source: &CopyRange<'_>) -> Result<String> {
         let mut request = self.request(Method::PUT).query("partNumber", number.to_string());
-        request.query.push(("uploadId".to_owned(), Some(self.upload_id.clone())));
+        request
+            .query
+            .push(("uploadId".to_owned(), Some(self.upload_id.clone())));
         request.headers.insert("x-amz-copy-source", text(&source.source)?);
-        request.headers.insert("x-amz-copy-source-if-match", source.etag.clone());
+        request
+            .headers
+            .insert("x-amz-copy-source-if-match", source.etag.clone());
         let range = format!("bytes={}-{}", source.first, source.last);
         request.headers.insert("x-amz-copy-source-range", text(&range)?);
         let (_, body) = success(send(self.gateway, request).await?).await?;
@@ -89,12 +112,17 @@ impl<'a> StoreUpload<'a> {
 
     /// Completes the upload from (number, store ETag) pairs in order.
     pub async fn complete(&self, parts: &[(u16, String)], conditions: HeaderMap) -> Result<Completed> {
-        let mut request = self.request(Method::POST).query("uploadId", self.upload_id.as_str());
+        let mut request = self
+            .request(Method::POST)
+            .query("uploadId", self.upload_id.as_str());
         request.headers = conditions;
         let listed = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
         request.body = StoreBody::Bytes(Bytes::from(xml::write_completed_parts(listed)));
         let (headers, body) = success(send(self.gateway, request).await?).await?;
-        Ok(Completed { headers, etag: done(CompletedUpload::parse(&body))?.etag })
+        Ok(Completed {
+            headers,
+            etag: done(CompletedUpload::parse(&body))?.etag,
+        })
     }
 
     /// Gives the upload up. Best effort: what remains is removed by the store's own clean-up rule.
@@ -106,7 +134,9 @@ impl<'a> StoreUpload<'a> {
 
     /// Gives the upload up and tells what the store said.
     pub async fn try_abort(&self) -> Result<()> {
-        let request = self.request(Method::DELETE).query("uploadId", self.upload_id.as_str());
+        let request = self
+            .request(Method::DELETE)
+            .query("uploadId", self.upload_id.as_str());
         success(send(self.gateway, request).await?).await.map(|_| ())
     }
 
@@ -129,7 +159,11 @@ pub struct CopyRange<'a> {
 
 /// Sends a request to the store.
 pub async fn send(gateway: &Gateway, request: StoreRequest) -> Result<StoreResponse> {
-    gateway.store.send(request).await.map_err(|error| fault::store_error(&error))
+    gateway
+        .store
+        .send(request)
+        .await
+        .map_err(|error| fault::store_error(&error))
 }
 
 /// The body of a successful answer.
@@ -138,8 +172,10 @@ pub async fn success(response: StoreResponse) -> Result<(HeaderMap, Bytes)> {
     if !status.is_success() {
         return Err(stored_object::refusal(response).await);
     }
-    let (head, body) =
-        response.collect(limits::XML_ANSWER_BYTES_MAX).await.map_err(|error| fault::store_error(&error))?;
+    let (head, body) = response
+        .collect(limits::XML_ANSWER_BYTES_MAX)
+        .await
+        .map_err(|error| fault::store_error(&error))?;
     Ok((head.headers, body))
 }
 

@@ -77,7 +77,11 @@ struct Answered {
 }
 
 impl Answered {
-    fn into_object(self, layout: &Layout, manifest: Option<Arc<LearntLayout>>) -> (StoredObject, StoreResponseBody, Sent) {
+    fn into_object(
+        self,
+        layout: &Layout,
+        manifest: Option<Arc<LearntLayout>>,
+    ) -> (StoredObject, StoreResponseBody, Sent) {
         let object = StoredObject {
             header: self.header,
             header_value: self.header_value,
@@ -114,7 +118,11 @@ pub async fn head(gateway: &Gateway, query: &ObjectQuery<'_>) -> Result<StoredOb
 }
 
 /// Opens the object, or a range of it.
-pub async fn open(gateway: &Gateway, query: &ObjectQuery<'_>, spec: Option<RangeSpec>) -> Result<OpenedObject> {
+pub async fn open(
+    gateway: &Gateway,
+    query: &ObjectQuery<'_>,
+    spec: Option<RangeSpec>,
+) -> Result<OpenedObject> {
     for _ in 1..limits::READ_ATTEMPTS_MAX {
         if let Some(opened) = try_open(gateway, query, spec).await? {
             return Ok(opened);
@@ -122,7 +130,10 @@ pub async fn open(gateway: &Gateway, query: &ObjectQuery<'_>, spec: Option<Range
     }
     // Replaced again and again between two requests to the store: the last try's answer stands.
     try_open(gateway, query, spec).await?.ok_or_else(|| {
-        GatewayError::new(Kind::StoreUnavailable, "the object changed during each attempt to read it")
+        GatewayError::new(
+            Kind::StoreUnavailable,
+            "the object changed during each attempt to read it",
+        )
     })
 }
 
@@ -149,7 +160,10 @@ async fn try_open(
         answered => answered?,
     };
     let learnt = match learnt {
-        Some(learnt) if learnt.header_value == answered.header_value && learnt.stored_len == answered.sent.stored_len => {
+        Some(learnt)
+            if learnt.header_value == answered.header_value
+                && learnt.stored_len == answered.sent.stored_len =>
+        {
             Some(learnt)
         }
         Some(_) | None if answered.header.is_multi => match learn(gateway, query, &answered).await? {
@@ -191,17 +205,25 @@ async fn read_extent(
         Some((first, last)) => Extent::Range(PlainRange { first, last }),
         None => Extent::WholeAndTrailer,
     };
-    let plain_bytes = range.map_or(layout.plain_len(), |(first, last)| last.saturating_sub(first).saturating_add(1));
+    let plain_bytes = range.map_or(layout.plain_len(), |(first, last)| {
+        last.saturating_sub(first).saturating_add(1)
+    });
     let mut opener =
         Opener::new(&gateway.engine, &answered.header.secrets, &layout, extent).map_err(fault::open_error)?;
     if let Some(wanted) = opener.needs_part_header() {
-        let Some(bytes) = read_again(gateway, query, &answered, Ask::Bytes(wanted)).await? else { return Ok(None) };
+        let Some(bytes) = read_again(gateway, query, &answered, Ask::Bytes(wanted)).await? else {
+            return Ok(None);
+        };
         let header = bytes.as_ref().try_into().map_err(|_| short_body())?;
         opener.supply_part_header(header).map_err(fault::open_error)?;
     }
     let needed = opener.stored_range();
     let (object, mut body, sent) = answered.into_object(&layout, learnt);
-    let mut rest = if sent.range == needed { Rest::Nothing } else { Rest::Ignored };
+    let mut rest = if sent.range == needed {
+        Rest::Nothing
+    } else {
+        Rest::Ignored
+    };
     if sent.range.first != needed.first || sent.range.last < needed.last {
         // Not what is needed (a multipart object, a suffix): ask for exactly that, of the same object.
         drop(body);
@@ -217,13 +239,19 @@ async fn read_extent(
 }
 
 /// Reads and verifies the trailer of a multipart object; `None` when the object was replaced.
-async fn learn(gateway: &Gateway, query: &ObjectQuery<'_>, answered: &Answered) -> Result<Option<Arc<LearntLayout>>> {
+async fn learn(
+    gateway: &Gateway,
+    query: &ObjectQuery<'_>,
+    answered: &Answered,
+) -> Result<Option<Arc<LearntLayout>>> {
     let stored_len = answered.sent.stored_len;
     let mut tail_len = limits::TRAILER_GUESS_BYTES.min(stored_len);
     let mut manifest: Option<Manifest> = None;
     // Twice at most: the footer of the first tail says how long the manifest is.
     for _ in 0..2 {
-        let Some(tail) = read_again(gateway, query, answered, Ask::Tail(tail_len)).await? else { return Ok(None) };
+        let Some(tail) = read_again(gateway, query, answered, Ask::Tail(tail_len)).await? else {
+            return Ok(None);
+        };
         match Suffix::open(&gateway.engine, &answered.header, &tail).map_err(fault::trailer_error)? {
             Suffix::Complete(_, found) => {
                 manifest = Some(found);
@@ -236,13 +264,24 @@ async fn learn(gateway: &Gateway, query: &ObjectQuery<'_>, answered: &Answered) 
         GatewayError::integrity(Integrity::Trailer, "the manifest is longer than the footer says")
     })?;
     check_lengths(manifest.layout().plain_len(), stored_len)?;
-    let learnt = Arc::new(LearntLayout { header_value: answered.header_value.clone(), stored_len, manifest });
-    gateway.layouts.learn(query.bucket.name(), query.key, Arc::clone(&learnt));
+    let learnt = Arc::new(LearntLayout {
+        header_value: answered.header_value.clone(),
+        stored_len,
+        manifest,
+    });
+    gateway
+        .layouts
+        .learn(query.bucket.name(), query.key, Arc::clone(&learnt));
     Ok(Some(learnt))
 }
 
 /// Sends one read and opens the header of what comes back.
-async fn ask(gateway: &Gateway, query: &ObjectQuery<'_>, ask: Ask, if_match: Option<&HeaderValue>) -> Result<Answered> {
+async fn ask(
+    gateway: &Gateway,
+    query: &ObjectQuery<'_>,
+    ask: Ask,
+    if_match: Option<&HeaderValue>,
+) -> Result<Answered> {
     let response = send(gateway, query, ask, if_match).await?;
     let status = response.head.status;
     if !status.is_success() {
@@ -252,7 +291,13 @@ async fn ask(gateway: &Gateway, query: &ObjectQuery<'_>, ask: Ask, if_match: Opt
     let header_value = header_value(&store_headers)?;
     let header = open_header(gateway, query, &header_value).await?;
     let sent = read::sent(ask, status, &store_headers)?;
-    Ok(Answered { header, header_value, sent, store_headers, body: response.body })
+    Ok(Answered {
+        header,
+        header_value,
+        sent,
+        store_headers,
+        body: response.body,
+    })
 }
 
 async fn send(
@@ -261,7 +306,9 @@ async fn send(
     ask: Ask,
     if_match: Option<&HeaderValue>,
 ) -> Result<StoreResponse> {
-    let mut request = StoreRequest::new(Method::GET).bucket(query.bucket.name()).key(query.key);
+    let mut request = StoreRequest::new(Method::GET)
+        .bucket(query.bucket.name())
+        .key(query.key);
     match if_match {
         Some(etag) => {
             request.headers.insert(header::IF_MATCH, etag.clone());
@@ -269,10 +316,15 @@ async fn send(
         None => request.headers = query.conditions.clone(),
     }
     if let Some(range) = ask.range_header() {
-        let value = HeaderValue::try_from(range).map_err(|_| GatewayError::new(Kind::Internal, "range header"))?;
+        let value =
+            HeaderValue::try_from(range).map_err(|_| GatewayError::new(Kind::Internal, "range header"))?;
         request.headers.insert(header::RANGE, value);
     }
-    gateway.store.send(request).await.map_err(|error| fault::store_error(&error))
+    gateway
+        .store
+        .send(request)
+        .await
+        .map_err(|error| fault::store_error(&error))
 }
 
 /// What the store's error answer to a read means. Its body is read only as far as it helps.
@@ -292,13 +344,33 @@ async fn again(
     object: &StoredObject,
     ask: Ask,
 ) -> Result<Option<(StoreResponseBody, Sent)>> {
-    same_object(gateway, query, &object.store_headers, &object.header_value, object.stored_len, ask).await
+    same_object(
+        gateway,
+        query,
+        &object.store_headers,
+        &object.header_value,
+        object.stored_len,
+        ask,
+    )
+    .await
 }
 
-async fn read_again(gateway: &Gateway, query: &ObjectQuery<'_>, answered: &Answered, ask: Ask) -> Result<Option<Bytes>> {
+async fn read_again(
+    gateway: &Gateway,
+    query: &ObjectQuery<'_>,
+    answered: &Answered,
+    ask: Ask,
+) -> Result<Option<Bytes>> {
     let stored_len = answered.sent.stored_len;
-    let found =
-        same_object(gateway, query, &answered.store_headers, &answered.header_value, stored_len, ask).await?;
+    let found = same_object(
+        gateway,
+        query,
+        &answered.store_headers,
+        &answered.header_value,
+        stored_len,
+        ask,
+    )
+    .await?;
     match found {
         None => Ok(None),
         Some((mut body, sent)) => {
@@ -335,24 +407,35 @@ async fn same_object(
 fn header_value(headers: &HeaderMap) -> Result<String> {
     let mut values = headers.get_all(HEADER_METADATA).iter();
     let Some(value) = values.next() else {
-        return Err(GatewayError::new(Kind::NotSealed, "the object has no sealed header"));
+        return Err(GatewayError::new(
+            Kind::NotSealed,
+            "the object has no sealed header",
+        ));
     };
     let value = value.to_str().ok().filter(|_| values.next().is_none());
-    value
-        .map(str::to_owned)
-        .ok_or_else(|| GatewayError::integrity(Integrity::Header, "the sealed header is repeated or not text"))
+    value.map(str::to_owned).ok_or_else(|| {
+        GatewayError::integrity(Integrity::Header, "the sealed header is repeated or not text")
+    })
 }
 
 async fn open_header(gateway: &Gateway, query: &ObjectQuery<'_>, value: &str) -> Result<ObjectHeader> {
     let sealed = SealedHeader::parse(value).map_err(fault::header_error)?;
     query.bucket.check_suite(sealed.suite())?;
-    let keys = query.bucket.open_keys(gateway, sealed.krid(), query.reason).await?;
+    let keys = query
+        .bucket
+        .open_keys(gateway, sealed.krid(), query.reason)
+        .await?;
     let context = query.bucket.context(query.key);
-    sealed.open(&gateway.engine, &keys, &context).map_err(fault::header_error)
+    sealed
+        .open(&gateway.engine, &keys, &context)
+        .map_err(fault::header_error)
 }
 
 fn single_layout(answered: &Answered) -> Result<Layout> {
-    answered.header.check_stored_len(answered.sent.stored_len).map_err(fault::header_error)?;
+    answered
+        .header
+        .check_stored_len(answered.sent.stored_len)
+        .map_err(fault::header_error)?;
     Layout::single(&answered.header)
         .ok_or_else(|| GatewayError::integrity(Integrity::Header, "a single object without a length"))
 }
@@ -361,11 +444,17 @@ fn check_lengths(plain_len: u64, stored_len: u64) -> Result<()> {
     if size::stored_len(plain_len) == Some(stored_len) {
         return Ok(());
     }
-    Err(GatewayError::integrity(Integrity::Length, "the stored length does not belong to the sealed length"))
+    Err(GatewayError::integrity(
+        Integrity::Length,
+        "the stored length does not belong to the sealed length",
+    ))
 }
 
 fn short_body() -> GatewayError {
-    GatewayError::integrity(Integrity::Length, "the store's body has another length than announced")
+    GatewayError::integrity(
+        Integrity::Length,
+        "the store's body has another length than announced",
+    )
 }
 
 /// The refusal of a range that the store could not serve, with the authenticated length.
@@ -400,5 +489,9 @@ async fn collect(body: &mut StoreResponseBody, length: usize) -> Result<Bytes> {
             bytes.extend_from_slice(&data);
         }
     }
-    if bytes.len() == length { Ok(bytes.freeze()) } else { Err(short_body()) }
+    if bytes.len() == length {
+        Ok(bytes.freeze())
+    } else {
+        Err(short_body())
+    }
 }

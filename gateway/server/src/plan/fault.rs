@@ -5,9 +5,7 @@
 //! canonical request and access key.
 
 use http::StatusCode;
-use sceau_envelope::error::{
-    HeaderError, OpenError, SealError, StateError, TicketError, TrailerError,
-};
+use sceau_envelope::error::{HeaderError, OpenError, SealError, StateError, TicketError, TrailerError};
 use sceau_kms::KeyError;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::PayloadError;
@@ -34,7 +32,10 @@ pub fn store_answer(status: StatusCode, body: &[u8]) -> GatewayError {
     if status == StatusCode::NOT_MODIFIED {
         return GatewayError::new(Kind::Answer(ErrorCode::NotModified), "");
     }
-    upstream_fault(&classify_error(status, body), format!("the store answered {}", status.as_u16()))
+    upstream_fault(
+        &classify_error(status, body),
+        format!("the store answered {}", status.as_u16()),
+    )
 }
 
 /// An error document inside a success.
@@ -53,7 +54,10 @@ fn upstream_fault(fault: &UpstreamFault, context: String) -> GatewayError {
     let (kind, code) = match fault {
         UpstreamFault::ClientFault(code) | UpstreamFault::NotFound(code) => {
             let known = ErrorCode::ALL.iter().copied().find(|known| known.code() == code);
-            (Kind::Answer(known.unwrap_or(ErrorCode::InvalidRequest)), code.as_str())
+            (
+                Kind::Answer(known.unwrap_or(ErrorCode::InvalidRequest)),
+                code.as_str(),
+            )
         }
         UpstreamFault::OurCredentials(code) => (Kind::StoreRefusesUs, code.as_str()),
         UpstreamFault::Throttled => (Kind::Overloaded, "throttled"),
@@ -102,9 +106,10 @@ pub fn trailer_error(error: TrailerError) -> GatewayError {
 pub fn seal_error(error: SealError) -> GatewayError {
     match error {
         SealError::MetadataTooLarge => GatewayError::code(ErrorCode::MetadataTooLarge),
-        SealError::MetadataInvalid => {
-            GatewayError::client(ErrorCode::InvalidArgument, "the metadata has a name or value that cannot be stored")
-        }
+        SealError::MetadataInvalid => GatewayError::client(
+            ErrorCode::InvalidArgument,
+            "the metadata has a name or value that cannot be stored",
+        ),
         SealError::TooLong => GatewayError::code(ErrorCode::EntityTooLarge),
         SealError::TooShort => GatewayError::code(ErrorCode::IncompleteBody),
         SealError::InvalidParts => GatewayError::code(ErrorCode::InvalidPart),

@@ -38,7 +38,10 @@ pub fn to_headers(metadata: &Metadata, headers: &mut HeaderMap) {
         website_redirect: metadata.website_redirect.clone(),
         user: metadata.user.clone(),
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DEFAULT_CONTENT_TYPE));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(DEFAULT_CONTENT_TYPE),
+    );
     for (name, value) in client.response_headers() {
         // Both came out of a header when they were sealed; what cannot be one again is left out.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
@@ -57,11 +60,16 @@ pub fn checksum_headers(checksum: &Checksum, headers: &mut HeaderMap) {
     if checksum.is_composite() {
         return;
     }
-    let Some(algorithm) = wire_algorithm(checksum.algorithm()) else { return };
-    let Some(value) = Value::from_bytes(algorithm, checksum.value()) else { return };
-    if let (Ok(name), Ok(value)) =
-        (HeaderName::try_from(algorithm.header_name()), HeaderValue::try_from(value.to_base64()))
-    {
+    let Some(algorithm) = wire_algorithm(checksum.algorithm()) else {
+        return;
+    };
+    let Some(value) = Value::from_bytes(algorithm, checksum.value()) else {
+        return;
+    };
+    if let (Ok(name), Ok(value)) = (
+        HeaderName::try_from(algorithm.header_name()),
+        HeaderValue::try_from(value.to_base64()),
+    ) {
         headers.insert(name, value);
         headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
     }

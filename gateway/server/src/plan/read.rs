@@ -69,14 +69,20 @@ pub struct Sent {
 
 /// Reads the lengths of a successful answer and checks that it is an answer to `ask`.
 pub fn sent(ask: Ask, status: StatusCode, headers: &HeaderMap) -> Result<Sent> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity" && !coding.is_empty()) {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| coding != "identity" && !coding.is_empty())
+    {
         return Err(range_fault("the store sent an encoded body"));
     }
     let length = number(headers.get(header::CONTENT_LENGTH).map(|value| value.as_bytes()));
     match (ask, status) {
         (Ask::Whole, StatusCode::OK) => {
             let stored_len = length.ok_or_else(|| range_fault("the store sent no length"))?;
-            let range = StoredRange { first: 0, last: stored_len.saturating_sub(1) };
+            let range = StoredRange {
+                first: 0,
+                last: stored_len.saturating_sub(1),
+            };
             Ok(Sent { range, stored_len })
         }
         (Ask::Bytes(_) | Ask::From(_) | Ask::Tail(_), StatusCode::PARTIAL_CONTENT) => {
@@ -96,10 +102,20 @@ fn answers(ask: Ask, sent: Sent) -> bool {
     let end = sent.stored_len.saturating_sub(1);
     match ask {
         Ask::Whole => sent.range == (StoredRange { first: 0, last: end }),
-        Ask::Bytes(range) => sent.range == (StoredRange { first: range.first, last: range.last.min(end) }),
+        Ask::Bytes(range) => {
+            sent.range
+                == (StoredRange {
+                    first: range.first,
+                    last: range.last.min(end),
+                })
+        }
         Ask::From(first) => sent.range == (StoredRange { first, last: end }),
         Ask::Tail(bytes) => {
-            sent.range == (StoredRange { first: sent.stored_len.saturating_sub(bytes), last: end })
+            sent.range
+                == (StoredRange {
+                    first: sent.stored_len.saturating_sub(bytes),
+                    last: end,
+                })
         }
     }
 }
@@ -108,7 +124,10 @@ fn content_range(headers: &HeaderMap) -> Option<Sent> {
     let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let range = StoredRange { first: number(Some(first.as_bytes()))?, last: number(Some(last.as_bytes()))? };
+    let range = StoredRange {
+        first: number(Some(first.as_bytes()))?,
+        last: number(Some(last.as_bytes()))?,
+    };
     let stored_len = number(Some(total.as_bytes()))?;
     (range.first <= range.last && range.last < stored_len).then_some(Sent { range, stored_len })
 }
@@ -125,8 +144,12 @@ fn range_fault(context: &'static str) -> GatewayError {
 
 /// The plaintext length that the stored length stands for, where the store is honest.
 pub fn claimed_plain_len(stored_len: u64) -> Result<u64> {
-    size::plain_len(stored_len)
-        .ok_or_else(|| GatewayError::new(Kind::Integrity(Integrity::Length), "no sealed object has this length"))
+    size::plain_len(stored_len).ok_or_else(|| {
+        GatewayError::new(
+            Kind::Integrity(Integrity::Length),
+            "no sealed object has this length",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -142,9 +165,30 @@ mod tests {
         let rows = [
             (None, false, Ask::Whole),
             (None, true, Ask::Tail(64)),
-            (bounded(0, 0), false, Ask::Bytes(StoredRange { first: 74, last: 73 + E })),
-            (bounded(65_535, 65_536), false, Ask::Bytes(StoredRange { first: 74, last: 73 + 2 * E })),
-            (bounded(65_536, 65_536), false, Ask::Bytes(StoredRange { first: 74 + E, last: 73 + 2 * E })),
+            (
+                bounded(0, 0),
+                false,
+                Ask::Bytes(StoredRange {
+                    first: 74,
+                    last: 73 + E,
+                }),
+            ),
+            (
+                bounded(65_535, 65_536),
+                false,
+                Ask::Bytes(StoredRange {
+                    first: 74,
+                    last: 73 + 2 * E,
+                }),
+            ),
+            (
+                bounded(65_536, 65_536),
+                false,
+                Ask::Bytes(StoredRange {
+                    first: 74 + E,
+                    last: 73 + 2 * E,
+                }),
+            ),
             (Some(RangeSpec::From { first: 70_000 }), false, Ask::From(74 + E)),
             (Some(RangeSpec::Suffix { length: 5 }), false, Ask::Tail(64)),
             (bounded(0, u64::MAX), false, Ask::Tail(64)),
@@ -165,10 +209,23 @@ mod tests {
     #[test]
     fn an_honest_answer_is_understood() {
         let whole = answer(200, &[("content-length", "352")], Ask::Whole).unwrap();
-        assert_eq!(whole, Sent { range: StoredRange { first: 0, last: 351 }, stored_len: 352 });
-        let tail = answer(206, &[("content-range", "bytes 288-351/352"), ("content-length", "64")], Ask::Tail(64));
+        assert_eq!(
+            whole,
+            Sent {
+                range: StoredRange { first: 0, last: 351 },
+                stored_len: 352
+            }
+        );
+        let tail = answer(
+            206,
+            &[("content-range", "bytes 288-351/352"), ("content-length", "64")],
+            Ask::Tail(64),
+        );
         assert_eq!(tail.unwrap().range.first, 288);
-        let beyond = Ask::Bytes(StoredRange { first: 74, last: 65_641 });
+        let beyond = Ask::Bytes(StoredRange {
+            first: 74,
+            last: 65_641,
+        });
         assert!(answer(206, &[("content-range", "bytes 74-351/352")], beyond).is_ok());
     }
 
@@ -179,18 +236,33 @@ mod tests {
             (200, &[("content-length", "352")], ask),
             (206, &[("content-range", "bytes 0-126/352")], ask),
             (206, &[("content-range", "bytes 74-199/352")], ask),
-            (206, &[("content-range", "bytes 74-200/352"), ("content-length", "126")], ask),
+            (
+                206,
+                &[("content-range", "bytes 74-200/352"), ("content-length", "126")],
+                ask,
+            ),
             (206, &[("content-range", "bytes 74-200/*")], ask),
             (206, &[("content-range", "bytes 74-+200/352")], ask),
             (206, &[("content-range", "bytes 74-400/352")], ask),
-            (206, &[("content-range", "bytes 74-200/352"), ("content-encoding", "gzip")], ask),
+            (
+                206,
+                &[
+                    ("content-range", "bytes 74-200/352"),
+                    ("content-encoding", "gzip"),
+                ],
+                ask,
+            ),
             (206, &[], ask),
             (206, &[("content-range", "bytes 0-351/352")], Ask::Whole),
             (200, &[], Ask::Whole),
         ];
         for (status, headers, ask) in rows {
             let error = answer(*status, headers, *ask).unwrap_err();
-            assert_eq!(error.kind, Kind::Integrity(Integrity::Range), "{status} {headers:?}");
+            assert_eq!(
+                error.kind,
+                Kind::Integrity(Integrity::Range),
+                "{status} {headers:?}"
+            );
         }
     }
 }

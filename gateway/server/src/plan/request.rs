@@ -186,36 +186,46 @@ const LISTED_PARTS_MAX: usize = 1_000;
 /// Plans a request. `operation` is what the router made of it.
 pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Result<RequestPlan> {
     headers::check_request(head.headers).map_err(|error| {
-        GatewayError::client(error.code, format!("The header {} is not supported here.", error.name))
+        GatewayError::client(
+            error.code,
+            format!("The header {} is not supported here.", error.name),
+        )
     })?;
     Ok(match operation {
         Operation::ListBuckets => RequestPlan::ListBuckets,
         Operation::CreateBucket => {
             let name = head.bucket.unwrap_or_default();
             bucket_name::check_new(name).map_err(GatewayError::code)?;
-            RequestPlan::CreateBucket { store_headers: headers::forwarded_headers(head.headers) }
+            RequestPlan::CreateBucket {
+                store_headers: headers::forwarded_headers(head.headers),
+            }
         }
         Operation::HeadBucket => RequestPlan::HeadBucket,
         Operation::DeleteBucket => RequestPlan::DeleteBucket,
         Operation::GetBucketLocation => RequestPlan::BucketLocation,
         Operation::ListObjects | Operation::ListObjectsV2 => RequestPlan::ListObjects,
         Operation::ListMultipartUploads => RequestPlan::ListUploads,
-        Operation::DeleteObjects => {
-            RequestPlan::DeleteMany { store_headers: headers::forwarded_headers(head.headers) }
-        }
+        Operation::DeleteObjects => RequestPlan::DeleteMany {
+            store_headers: headers::forwarded_headers(head.headers),
+        },
         Operation::GetObject => RequestPlan::Read(Box::new(read(head)?)),
         Operation::HeadObject => RequestPlan::HeadObject(Box::new(read(head)?)),
         Operation::PutObject => RequestPlan::Put(Box::new(put(head, store)?)),
         Operation::CopyObject => RequestPlan::Copy(Box::new(copy(head, store)?)),
-        Operation::DeleteObject => {
-            RequestPlan::Delete { name: name(head)?, store_headers: write_headers(head, store)? }
-        }
+        Operation::DeleteObject => RequestPlan::Delete {
+            name: name(head)?,
+            store_headers: write_headers(head, store)?,
+        },
         Operation::CreateMultipartUpload => RequestPlan::CreateUpload(Box::new(create_upload(head, store)?)),
-        Operation::UploadPart => RequestPlan::UploadPart { upload: upload(head)?, part: part(head)? },
+        Operation::UploadPart => RequestPlan::UploadPart {
+            upload: upload(head)?,
+            part: part(head)?,
+        },
         Operation::UploadPartCopy => upload_part_copy(head)?,
-        Operation::CompleteMultipartUpload => {
-            RequestPlan::CompleteUpload { upload: upload(head)?, store_headers: write_headers(head, store)? }
-        }
+        Operation::CompleteMultipartUpload => RequestPlan::CompleteUpload {
+            upload: upload(head)?,
+            store_headers: write_headers(head, store)?,
+        },
         Operation::AbortMultipartUpload => RequestPlan::AbortUpload(upload(head)?),
         Operation::ListParts => list_parts(head)?,
     })
@@ -223,32 +233,54 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
 
 fn name(head: &Head<'_>) -> Result<ObjectName> {
     match (head.bucket, head.key) {
-        (Some(bucket), Some(key)) => Ok(ObjectName { bucket: bucket.to_owned(), key: key.to_owned() }),
+        (Some(bucket), Some(key)) => Ok(ObjectName {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        }),
         _ => Err(GatewayError::code(ErrorCode::InvalidRequest)),
     }
 }
 
 fn query<'a>(head: &Head<'a>, name: &str) -> Option<&'a str> {
-    head.query.iter().find(|pair| pair.name == name).map(|pair| pair.value.as_str())
+    head.query
+        .iter()
+        .find(|pair| pair.name == name)
+        .map(|pair| pair.value.as_str())
 }
 
 fn read(head: &Head<'_>) -> Result<ReadPlan> {
     let overrides = overrides(head)?;
     let conditions = conditional::for_read(head.headers).map_err(GatewayError::code)?;
-    let range = head.headers.get(header::RANGE).and_then(|range| range::parse(range.as_bytes()));
+    let range = head
+        .headers
+        .get(header::RANGE)
+        .and_then(|range| range::parse(range.as_bytes()));
     let wants_checksum = head
         .headers
         .get("x-amz-checksum-mode")
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
-    Ok(ReadPlan { name: name(head)?, range, conditions, overrides, wants_checksum })
+    Ok(ReadPlan {
+        name: name(head)?,
+        range,
+        conditions,
+        overrides,
+        wants_checksum,
+    })
 }
 
 /// The `response-*` parameters, as headers of the answer.
 fn overrides(head: &Head<'_>) -> Result<HeaderMap> {
     let mut overrides = HeaderMap::new();
     for pair in head.query {
-        let Some(header) = pair.name.strip_prefix("response-") else { continue };
-        let refused = || GatewayError::client(ErrorCode::InvalidArgument, "A response override has an invalid value.");
+        let Some(header) = pair.name.strip_prefix("response-") else {
+            continue;
+        };
+        let refused = || {
+            GatewayError::client(
+                ErrorCode::InvalidArgument,
+                "A response override has an invalid value.",
+            )
+        };
         let header = HeaderName::try_from(header).map_err(|_| refused())?;
         let value = HeaderValue::try_from(pair.value.as_str()).map_err(|_| refused())?;
         overrides.insert(header, value);
@@ -257,7 +289,11 @@ fn overrides(head: &Head<'_>) -> Result<HeaderMap> {
 }
 
 fn put(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
-    Ok(PutPlan { name: name(head)?, metadata: request_metadata(head)?, store_headers: write_headers(head, store)? })
+    Ok(PutPlan {
+        name: name(head)?,
+        metadata: request_metadata(head)?,
+        store_headers: write_headers(head, store)?,
+    })
 }
 
 fn create_upload(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
@@ -288,10 +324,19 @@ fn write_headers(head: &Head<'_>, store: StoreAbilities) -> Result<HeaderMap> {
 fn copy(head: &Head<'_>, store: StoreAbilities) -> Result<CopyPlan> {
     let name = name(head)?;
     let source = source(head)?;
-    let replaces = match head.headers.get("x-amz-metadata-directive").map(|directive| directive.as_bytes()) {
+    let replaces = match head
+        .headers
+        .get("x-amz-metadata-directive")
+        .map(|directive| directive.as_bytes())
+    {
         None | Some(b"COPY") => false,
         Some(b"REPLACE") => true,
-        Some(_) => return Err(GatewayError::client(ErrorCode::InvalidArgument, "Unknown metadata directive.")),
+        Some(_) => {
+            return Err(GatewayError::client(
+                ErrorCode::InvalidArgument,
+                "Unknown metadata directive.",
+            ));
+        }
     };
     let changes_class = head.headers.contains_key("x-amz-storage-class");
     if source.bucket == name.bucket && source.key == name.key && !replaces && !changes_class {
@@ -311,10 +356,16 @@ fn copy(head: &Head<'_>, store: StoreAbilities) -> Result<CopyPlan> {
 }
 
 fn source(head: &Head<'_>) -> Result<CopySource> {
-    let value = head.headers.get("x-amz-copy-source").ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
+    let value = head
+        .headers
+        .get("x-amz-copy-source")
+        .ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
     let source = copy_source::parse(value.as_bytes()).map_err(GatewayError::code)?;
     if source.version_id.is_some() {
-        return Err(GatewayError::client(ErrorCode::NotImplemented, "Copying a version is not supported."));
+        return Err(GatewayError::client(
+            ErrorCode::NotImplemented,
+            "Copying a version is not supported.",
+        ));
     }
     Ok(source)
 }
@@ -324,7 +375,10 @@ fn upload(head: &Head<'_>) -> Result<UploadRef> {
     if upload_id.is_empty() || upload_id.len() > crate::limits::UPLOAD_ID_BYTES_MAX {
         return Err(GatewayError::code(ErrorCode::NoSuchUpload));
     }
-    Ok(UploadRef { name: name(head)?, upload_id: upload_id.to_owned() })
+    Ok(UploadRef {
+        name: name(head)?,
+        upload_id: upload_id.to_owned(),
+    })
 }
 
 fn part(head: &Head<'_>) -> Result<PartNumber> {
@@ -335,7 +389,9 @@ fn part(head: &Head<'_>) -> Result<PartNumber> {
 
 fn upload_part_copy(head: &Head<'_>) -> Result<RequestPlan> {
     let range = head.headers.get("x-amz-copy-source-range");
-    let range = range.map(|range| copy_source::parse_range(range.as_bytes())).transpose();
+    let range = range
+        .map(|range| copy_source::parse_range(range.as_bytes()))
+        .transpose();
     Ok(RequestPlan::UploadPartCopy {
         upload: upload(head)?,
         part: part(head)?,
@@ -349,7 +405,10 @@ fn list_parts(head: &Head<'_>) -> Result<RequestPlan> {
     let number = |name, default: u64| match query(head, name) {
         None | Some("") => Ok(default),
         Some(text) => text.parse::<u64>().map_err(|_| {
-            GatewayError::client(ErrorCode::InvalidArgument, format!("Provided {name} not an integer."))
+            GatewayError::client(
+                ErrorCode::InvalidArgument,
+                format!("Provided {name} not an integer."),
+            )
         }),
     };
     let after = number("part-number-marker", 0)?;
@@ -357,7 +416,9 @@ fn list_parts(head: &Head<'_>) -> Result<RequestPlan> {
     Ok(RequestPlan::ListParts {
         upload: upload(head)?,
         after: u16::try_from(after).unwrap_or(u16::MAX),
-        parts_max: usize::try_from(parts_max).unwrap_or(LISTED_PARTS_MAX).min(LISTED_PARTS_MAX),
+        parts_max: usize::try_from(parts_max)
+            .unwrap_or(LISTED_PARTS_MAX)
+            .min(LISTED_PARTS_MAX),
     })
 }
 

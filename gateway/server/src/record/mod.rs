@@ -105,7 +105,13 @@ impl Record {
     pub fn note_error(&mut self, error: &GatewayError) {
         self.error = Some(error.kind.code().code());
         self.side = Some(error.kind.side().name());
-        crate::respond::log_error(&self.id, self.operation, self.bucket.as_deref(), self.key.as_deref(), error);
+        crate::respond::log_error(
+            &self.id,
+            self.operation,
+            self.bucket.as_deref(),
+            self.key.as_deref(),
+            error,
+        );
         self.metrics.request_failed(&error.kind);
     }
 

@@ -40,14 +40,22 @@ pub enum AnswerBody {
 impl Answer {
     /// An answer without a body.
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: AnswerBody::Empty }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: AnswerBody::Empty,
+        }
     }
 
     /// An XML document.
     pub fn xml(document: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        Self { status: StatusCode::OK, headers, body: AnswerBody::Full(document.into()) }
+        Self {
+            status: StatusCode::OK,
+            headers,
+            body: AnswerBody::Full(document.into()),
+        }
     }
 }
 
@@ -113,7 +121,11 @@ impl AnswerBody {
 
 /// Binds an answer to its record.
 pub fn finish(answer: Answer, mut record: Record) -> Response<ResponseBody> {
-    let Answer { status, mut headers, body } = answer;
+    let Answer {
+        status,
+        mut headers,
+        body,
+    } = answer;
     record.status = status.as_u16();
     common_headers(&mut headers, &record.id);
     let has_own_length = headers.contains_key(header::CONTENT_LENGTH);
@@ -146,7 +158,10 @@ pub fn error_answer(error: &GatewayError, id: &RequestId, resource: &str, is_hea
         answer
     };
     if error.kind.is_temporary() {
-        answer.headers.insert(header::RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_SECONDS));
+        answer.headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(limits::RETRY_AFTER_SECONDS),
+        );
     }
     answer
 }
