@@ -14,8 +14,6 @@ import pytest
 from harness import settings
 from harness.raw import Endpoint
 
-pytestmark = pytest.mark.gateway
-
 ALLOWED = tomllib.loads((Path(__file__).parent / "allowed.toml").read_text())["allow"]
 # Headers that carry meaning for clients; ids, dates and transport headers are not compared.
 HEADERS = [

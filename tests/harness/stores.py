@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 
 from .process import Server, free_port
 from .settings import DEVSTORE, tool
@@ -35,6 +36,7 @@ class SeaweedFS:
         (folder / "data").mkdir()
         master, volume, filer, port = (free_port() for _ in range(4))
         self.url = f"http://127.0.0.1:{port}"
+        self.filer = f"http://127.0.0.1:{filer}"
         # fmt: off
         self.server = Server("seaweedfs", [
             tool("weed"), "server", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-dir", folder / "data",
@@ -46,6 +48,16 @@ class SeaweedFS:
         # fmt: on
         self.server.wait_port(port)
         time.sleep(SETTLE_SECONDS)
+
+    def part_of_open_upload(self, bucket, upload, number):
+        """Stored bytes of one part of an open upload, which S3 itself does not show."""
+        folder = f"{self.filer}/buckets/{bucket}/.uploads/{upload}/"
+        request = urllib.request.Request(folder, headers={"accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            names = [entry["FullPath"] for entry in json.load(answer)["Entries"]]
+        (path,) = [name for name in names if name.rsplit("/", 1)[1].startswith(f"{number:04d}")]
+        with urllib.request.urlopen(self.filer + path, timeout=10) as answer:
+            return answer.read()
 
     def stop(self):
         # It takes up to half a minute to end by itself, and its folder is thrown away.
