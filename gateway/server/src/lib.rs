@@ -24,6 +24,7 @@ pub mod authorize;
 pub mod config;
 pub mod crypt;
 pub mod error;
+pub mod examine;
 pub mod execute;
 pub mod keyring;
 pub mod limits;

@@ -318,9 +318,8 @@ fn check_sizes(chosen: &[Chosen]) -> Result<()> {
 fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
     let mut parts = Vec::with_capacity(chosen.len());
     for part in chosen {
-        if part.entry.iv.is_none() {
-            return None;
-        }
+        // An unpinned part's checksum is not known.
+        part.entry.iv?;
         parts.push((
             Value::from_bytes(Algorithm::Crc64Nvme, &part.entry.crc64)?,
             part.entry.plain_len,

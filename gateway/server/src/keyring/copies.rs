@@ -66,6 +66,35 @@ fn control_fault(error: StoreError) -> KeyringFault {
     }
 }
 
+/// Stands in for the control bucket where there is no store: the local copy is all there is, and
+/// nothing can be changed.
+pub struct OfflineCopy(LocalCopy);
+
+impl OfflineCopy {
+    /// Answers with the local copy at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self(LocalCopy::new(path))
+    }
+}
+
+impl ControlCopy for OfflineCopy {
+    fn bucket(&self) -> &str {
+        ""
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Option<(Bytes, String)>, KeyringFault>> {
+        Box::pin(async { Ok(self.0.read()?.map(|document| (document, String::new()))) })
+    }
+
+    fn write<'a>(
+        &'a self,
+        _document: Bytes,
+        _replaces: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<bool, KeyringFault>> {
+        Box::pin(async { Ok(false) })
+    }
+}
+
 /// The copy of the keyring on this host.
 #[derive(Debug, Clone)]
 pub struct LocalCopy {

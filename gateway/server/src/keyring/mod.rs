@@ -25,7 +25,7 @@ use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
 use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 
-pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy};
+pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use enrol::enrolled_key;
 pub use error::{EpochKeyError, KeyringFault, Place};
 pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};

@@ -198,10 +198,13 @@ mod tests {
         }
     }
 
-    fn answer(status: u16, headers: &[(&'static str, &str)], ask: Ask) -> Result<Sent> {
+    fn answer(status: u16, headers: &[(&str, &str)], ask: Ask) -> Result<Sent> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, HeaderValue::from_str(value).unwrap());
+            map.append(
+                http::HeaderName::try_from(*name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         sent(ask, StatusCode::from_u16(status).unwrap(), &map)
     }
@@ -232,7 +235,8 @@ mod tests {
     #[test]
     fn an_answer_to_another_question_is_refused() {
         let ask = Ask::Bytes(StoredRange { first: 74, last: 200 });
-        let rows: &[(u16, &[(&str, &str)], Ask)] = &[
+        type Row<'a> = (u16, &'a [(&'a str, &'a str)], Ask);
+        let rows: &[Row<'_>] = &[
             (200, &[("content-length", "352")], ask),
             (206, &[("content-range", "bytes 0-126/352")], ask),
             (206, &[("content-range", "bytes 74-199/352")], ask),
