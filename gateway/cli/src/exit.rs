@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use sceau_kms::KeyError;
+use sceau_server::access::AccessError;
+use sceau_server::config::ConfigError;
 use sceau_server::keyring::KeyringFault;
 use sceau_server::upstream::StoreError;
 
@@ -33,6 +35,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Failure {
     part: Part,
+    id: Option<&'static str>,
     message: String,
     hint: Option<String>,
 }
@@ -42,6 +45,7 @@ impl Failure {
     pub fn new(part: Part, message: impl Into<String>) -> Self {
         Self {
             part,
+            id: None,
             message: message.into(),
             hint: None,
         }
@@ -51,6 +55,41 @@ impl Failure {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same failure with its searchable id.
+    pub fn with_id(mut self, id: &'static str) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The searchable id, where there is one.
+    pub fn id(&self) -> Option<&'static str> {
+        self.id
+    }
+
+    /// What went wrong, in words.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The configuration is wrong.
+    pub fn config(error: &ConfigError) -> Self {
+        Self::new(Part::Usage, error.to_string())
+            .with_id(error.id())
+            .with_hint(error.hint())
+    }
+
+    /// The credentials or the policy are wrong.
+    pub fn access(error: &AccessError) -> Self {
+        Self::new(Part::Usage, error.to_string())
+            .with_id(error.id())
+            .with_hint(error.hint())
     }
 
     /// The command line or a file is wrong.
@@ -76,24 +115,62 @@ impl Failure {
 
     /// The key provider failed.
     pub fn keys(error: KeyError) -> Self {
+        let hint = match &error {
+            KeyError::Unavailable { .. } | KeyError::Timeout | KeyError::Throttled => {
+                "try again; see the log of the HSM"
+            }
+            KeyError::Denied | KeyError::KeyNotFound | KeyError::KeyNotUsable => {
+                "check the key's label, id and attributes, and the user that the PIN belongs to"
+            }
+            KeyError::InvalidCiphertext => "restore a good copy of the keyring",
+            KeyError::NeedsOperator { .. } | KeyError::Misconfigured { .. } => {
+                "correct [keys] in the configuration"
+            }
+            KeyError::Internal => "see the log of the helper process",
+        };
         Self::new(Part::Keys, error.to_string())
+            .with_id("E-KEYS-010")
+            .with_hint(hint)
     }
 
     /// The keyring cannot be used.
     pub fn keyring(fault: KeyringFault) -> Self {
-        let hint = fault.hint();
-        Self::new(Part::Keys, format!("{} {fault}", fault.id())).with_hint(hint)
+        let part = match fault {
+            KeyringFault::Control { .. } => Part::Store,
+            KeyringFault::Absent
+            | KeyringFault::BucketUnknown
+            | KeyringFault::Contended
+            | KeyringFault::ControlBucketName
+            | KeyringFault::Document { .. }
+            | KeyringFault::Exists { .. }
+            | KeyringFault::Foreign { .. }
+            | KeyringFault::Fork { .. }
+            | KeyringFault::Local { .. }
+            | KeyringFault::ProviderMix { .. }
+            | KeyringFault::Provider(_)
+            | KeyringFault::Random
+            | KeyringFault::Record { .. }
+            | KeyringFault::Rollback { .. } => Part::Keys,
+        };
+        Self::new(part, fault.to_string())
+            .with_id(fault.id())
+            .with_hint(fault.hint())
     }
 
     /// The store failed.
     pub fn store(error: StoreError) -> Self {
         Self::new(Part::Store, error.to_string())
+            .with_id("E-STORE-001")
+            .with_hint("check [store] in the configuration: endpoint, region, credentials and trust")
     }
 
     /// Shows the failure and gives the exit code.
     #[expect(clippy::print_stderr, reason = "a command's message to its user")]
     pub fn report(&self) -> ExitCode {
-        eprintln!("sceau: {}", self.message);
+        match self.id {
+            Some(id) => eprintln!("sceau: {id}: {}", self.message),
+            None => eprintln!("sceau: {}", self.message),
+        }
         if let Some(hint) = &self.hint {
             eprintln!("  help: {hint}");
         }

@@ -7,27 +7,45 @@
 //! Exit codes: 0 done, 1 something was found wrong, 2 command line or configuration, 3 keys, 4 store,
 //! 5 internal.
 
+mod check;
+mod decrypt;
 mod dev;
 mod exit;
+mod hygiene;
+mod keys;
+mod output;
+mod parts;
+mod serve;
 mod stop;
+mod stored;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::Failure;
+use crate::output::Output;
 
 /// Customer-held-key encryption gateway for object storage.
 #[derive(Debug, Parser)]
 #[command(name = "sceau", version, about, propagate_version = true)]
 struct Cli {
+    /// Form of the data on standard output
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    output: Output,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::CheckArgs),
+    Decrypt(decrypt::DecryptArgs),
     Dev(dev::DevArgs),
+    Inspect(stored::InspectArgs),
+    Keys(keys::KeysArgs),
+    Serve(serve::ServeArgs),
+    Verify(stored::VerifyArgs),
     /// Runs a PKCS#11 module for a gateway; started by it, not by people
     #[command(hide = true)]
     Pkcs11Helper,
@@ -43,15 +61,21 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::internal(error).report(),
     };
-    match runtime.block_on(run(cli.command)) {
+    match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
-    match command {
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Check(args) => check::run(args, cli.output).await,
+        Command::Keys(args) => keys::run(args, cli.output).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Decrypt(args) => decrypt::run(args).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Inspect(args) => stored::inspect(args, cli.output).await,
+        Command::Verify(args) => stored::verify(args, cli.output).await,
         // Handled before the runtime was made.
         Command::Pkcs11Helper => Ok(()),
     }

@@ -45,7 +45,9 @@ impl Config {
                 path: path.to_owned(),
             });
         }
-        Self::parse(&text, path)
+        // What the file names must not depend on the working directory of whoever uses it later.
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        Self::parse(&text, &path)
     }
 
     /// Checks `text` as the content of the file at `path`, against whose folder relative paths in

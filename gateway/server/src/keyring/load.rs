@@ -3,6 +3,7 @@
 //! What lives here: [`Loader`]. What must not: changes to the keyring. Invariant: a keyring that
 //! comes out of here is authentic, of the expected tenant, and not older than any seen before.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,9 +14,66 @@ use sceau_kms::{KeyProvider, Reason};
 
 use super::copies::{ControlCopy, LocalCopy};
 use super::error::{EpochKeyError, KeyringFault, Place};
-use super::{Loaded, unwrap_record};
+use super::{KeyringParts, Loaded, unwrap_record};
 use crate::crypt::key_cache::KeyCache;
 use crate::telemetry::Metrics;
+
+/// Which copies there are, and whether they agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Both, and they agree.
+    Agree,
+    /// The local copy is behind, as after a change by another gateway; it is repaired at start.
+    LocalBehind,
+    /// Only the control bucket's; the local one is written at start.
+    OnlyControl,
+    /// Only the local one; the control bucket's is written again at start.
+    OnlyLocal,
+}
+
+impl fmt::Display for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agree => "both copies agree",
+            Self::LocalBehind => "the local copy is behind and will be repaired",
+            Self::OnlyControl => "there is no local copy yet",
+            Self::OnlyLocal => "the control bucket's copy is missing and will be restored",
+        })
+    }
+}
+
+/// Verifies both copies as a start would, without changing either.
+///
+/// # Errors
+/// [`KeyringFault`]: what a start would end with.
+pub async fn inspect(parts: KeyringParts) -> Result<(KeyringContent, Copies), KeyringFault> {
+    let local = LocalCopy::new(parts.options.local);
+    let cache = KeyCache::new(parts.options.cache_ttl, 1, Arc::clone(&parts.metrics));
+    let loader = Loader {
+        provider: &parts.provider,
+        control: parts.control.as_ref(),
+        local: &local,
+        cache: &cache,
+        metrics: &parts.metrics,
+    };
+    let pinned = match local.read()? {
+        Some(document) => Some(loader.verify(document, Place::Local, 0).await?),
+        None => None,
+    };
+    let control = parts.control.read().await?;
+    match (pinned, control) {
+        (None, None) => Err(KeyringFault::Absent),
+        (Some(pinned), None) => Ok((pinned.keyring.content().clone(), Copies::OnlyLocal)),
+        (None, Some((document, _))) => {
+            let loaded = loader.verify(document, Place::Control, 0).await?;
+            Ok((loaded.keyring.content().clone(), Copies::OnlyControl))
+        }
+        (Some(pinned), Some((document, _))) => match loader.newer(&pinned, document).await? {
+            None => Ok((pinned.keyring.content().clone(), Copies::Agree)),
+            Some(newer) => Ok((newer.keyring.content().clone(), Copies::LocalBehind)),
+        },
+    }
+}
 
 /// What is needed to read and verify copies.
 pub(super) struct Loader<'a> {
@@ -56,30 +114,36 @@ impl Loader<'_> {
         let Some((document, etag)) = self.control.read().await? else {
             return self.restore(seen).await.map(|()| (None, None));
         };
-        if document == seen.document {
-            return Ok((None, Some(etag)));
+        let newer = self.newer(seen, document).await?;
+        if let Some(newer) = &newer {
+            // The local copy is written before the keyring is used: what was used once must stay pinned.
+            self.local.write(newer.document.clone()).await?;
         }
-        let seen_content = seen.keyring.content();
-        let newer = self
-            .verify(document, Place::Control, seen_content.generation)
-            .await?;
+        Ok((newer, Some(etag)))
+    }
+
+    /// The keyring in `document` if it is newer than `seen`; every other difference is refused.
+    async fn newer(&self, seen: &Loaded, document: Bytes) -> Result<Option<Loaded>, KeyringFault> {
+        if document == seen.document {
+            return Ok(None);
+        }
+        let seen = seen.keyring.content();
+        let newer = self.verify(document, Place::Control, seen.generation).await?;
         let content = newer.keyring.content();
-        if content.tenant != seen_content.tenant {
+        if content.tenant != seen.tenant {
             return Err(KeyringFault::Foreign {
                 place: Place::Control,
             });
         }
-        if content.generation == seen_content.generation {
-            if content != seen_content {
-                return Err(KeyringFault::Fork {
-                    generation: content.generation,
-                });
-            }
-            return Ok((None, Some(etag)));
+        if content.generation > seen.generation {
+            return Ok(Some(newer));
         }
-        // The local copy is written before the keyring is used: what was used once must stay pinned.
-        self.local.write(newer.document.clone()).await?;
-        Ok((Some(newer), Some(etag)))
+        match content == seen {
+            true => Ok(None),
+            false => Err(KeyringFault::Fork {
+                generation: content.generation,
+            }),
+        }
     }
 
     /// Puts back the control bucket's copy when it has gone.

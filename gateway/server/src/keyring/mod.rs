@@ -28,6 +28,7 @@ use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use enrol::enrolled_key;
 pub use error::{EpochKeyError, KeyringFault, Place};
+pub use load::{Copies, inspect};
 pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
 
 use crate::admin::{Component, Readiness, State};

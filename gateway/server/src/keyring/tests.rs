@@ -134,6 +134,11 @@ async fn the_copy_that_is_behind_or_missing_is_repaired() {
     *control.object.lock().unwrap() = None;
     first.open().await.unwrap();
     assert_eq!(std::fs::read(first.local()).unwrap(), control.document());
+    // Looking changes nothing.
+    let third = Host::new(control.clone());
+    let (content, copies) = inspect(third.parts(LONG)).await.unwrap();
+    assert_eq!((content.generation, copies), (2, Copies::OnlyControl));
+    assert!(!third.local().exists());
     // Missing here: a new host takes the store's copy and pins it.
     let second = Host::new(control.clone());
     assert_eq!(generation(&second.open().await.unwrap()), 2);

@@ -1,0 +1,377 @@
+//! `sceau keys`: enrolment, listing, new epochs.
+//!
+//! What lives here: what an operator does with the keyring. What must not: key bytes. Invariant:
+//! nothing is generated in an HSM before it is certain that no keyring exists yet.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
+use http::Method;
+use sceau_envelope::keyring::BucketState;
+use sceau_envelope::{KeyRecord, KeyringContent, RecordState};
+use sceau_keys::Purpose;
+use sceau_kms::Severity;
+use sceau_kms_insecure_local::InsecureLocalProvider;
+use sceau_kms_pkcs11::Enrolment;
+use sceau_s3wire::xml::ListPage;
+use sceau_server::config::{Pkcs11Config, ProviderConfig};
+use sceau_server::keyring::{ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, enrolled_key};
+use sceau_server::upstream::{Store, StoreRequest};
+use serde_json::json;
+
+use crate::exit::{Failure, Part};
+use crate::output::Output;
+use crate::parts::{self, ConfigArg, Foundations, Provider};
+
+/// Label of software keys.
+const INSECURE_LABEL: &str = "insecure-local";
+
+/// Largest answer to a listing of one key, in bytes.
+const LISTING_BYTES_MAX: usize = 64 * 1024;
+
+/// Looks after keys.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Tests the key-encryption key of the configuration and makes the keyring under it
+    #[command(
+        after_help = "Examples:\n  sceau keys enrol --config sceau.toml\n  sceau keys enrol --config sceau.toml --generate"
+    )]
+    Enrol {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// First generate the key-encryption key in the token
+        #[arg(long)]
+        generate: bool,
+    },
+    /// Lists key-encryption keys, buckets and epoch keys
+    #[command(
+        after_help = "Examples:\n  sceau keys list --config sceau.toml\n  sceau keys list --config sceau.toml --output json"
+    )]
+    List {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Begins a new epoch of a bucket, or enrols a bucket that exists in the store
+    #[command(
+        after_help = "Examples:\n  sceau keys new-epoch --config sceau.toml --bucket photos\n  sceau keys new-epoch --config sceau.toml --bucket archive --allow-nonempty"
+    )]
+    NewEpoch {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Name of the bucket
+        #[arg(long, value_name = "BUCKET")]
+        bucket: String,
+        /// Enrol the bucket although it holds objects; those that are not sealed cannot be read
+        #[arg(long)]
+        allow_nonempty: bool,
+    },
+}
+
+/// Runs one of the commands.
+pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
+    parts::quiet_logs();
+    match args.command {
+        KeysCommand::Enrol { config, generate } => enrol(&config.config, generate, output).await,
+        KeysCommand::List { config } => list(&config.config, output).await,
+        KeysCommand::NewEpoch {
+            config,
+            bucket,
+            allow_nonempty,
+        } => new_epoch(&config.config, &bucket, allow_nonempty, output).await,
+    }
+}
+
+async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Failure> {
+    let foundations = Foundations::load(config)?;
+    foundations
+        .control
+        .ensure_bucket()
+        .await
+        .map_err(Failure::store)?;
+    refuse_existing(&foundations).await?;
+    let keys = &foundations.config.keys;
+    let enrolment = match &keys.provider {
+        ProviderConfig::InsecureLocal { key_file } => {
+            if !key_file.exists() {
+                InsecureLocalProvider::create(key_file, INSECURE_LABEL).map_err(Failure::keys)?;
+            }
+            None
+        }
+        ProviderConfig::Pkcs11(config) => Some(enrol_token(config, generate).await?),
+    };
+    make_folder(&keys.keyring)?;
+    let provider = Provider::start(keys).await?;
+    let shared = provider.shared();
+    let kek = enrolled_key(shared.as_ref(), provider.module_sha256())
+        .await
+        .map_err(Failure::keyring)?;
+    let (label, version, scheme) = (kek.label.clone(), kek.version, kek.scheme.name());
+    let service = KeyringService::create(foundations.keyring_parts(shared), kek)
+        .await
+        .map_err(Failure::keyring)?;
+    let token = enrolment.as_ref().map(token_json);
+    let json = json!({
+        "tenant": service.tenant().to_string(),
+        "keyring": keys.keyring,
+        "key_provider": keys.provider.name(),
+        "key_label": label,
+        "key_version": version,
+        "scheme": scheme,
+        "token": token,
+    });
+    let text = format!(
+        "enrolled {} version {version} ({scheme}) for tenant {}\n\
+         keyring written to the control bucket and to {}: back the file up, losing both loses the data",
+        label,
+        service.tenant(),
+        keys.keyring.display(),
+    );
+    output.print(&text, &json)
+}
+
+/// Enrolment is for once; nothing may be generated before that is certain.
+async fn refuse_existing(foundations: &Foundations) -> Result<(), Failure> {
+    let local = LocalCopy::new(foundations.config.keys.keyring.clone());
+    if local.read().map_err(Failure::keyring)?.is_some() {
+        return Err(Failure::keyring(KeyringFault::Exists { place: Place::Local }));
+    }
+    if foundations
+        .control
+        .read()
+        .await
+        .map_err(Failure::keyring)?
+        .is_some()
+    {
+        return Err(Failure::keyring(KeyringFault::Exists {
+            place: Place::Control,
+        }));
+    }
+    Ok(())
+}
+
+/// Generates the key if asked to, tests it, and refuses one whose attributes break its promise.
+async fn enrol_token(config: &Pkcs11Config, generate: bool) -> Result<Enrolment, Failure> {
+    let config = parts::pkcs11(config, None)?;
+    if generate {
+        let id = sceau_kms_pkcs11::generate_kek(&config)
+            .await
+            .map_err(Failure::keys)?;
+        message(&format!("generated {} with CKA_ID {id}", config.key_label));
+    }
+    let enrolment = sceau_kms_pkcs11::probe(&config).await.map_err(Failure::keys)?;
+    for finding in &enrolment.findings {
+        message(&format!("audit of the key: {}", finding.what));
+    }
+    if enrolment
+        .findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+    {
+        return Err(Failure::new(
+            Part::Keys,
+            "the key's attributes break what it promises; it is not enrolled",
+        )
+        .with_id("E-KEYS-015")
+        .with_hint("generate a key in the token with `sceau keys enrol --generate` under another label"));
+    }
+    Ok(enrolment)
+}
+
+fn token_json(enrolment: &Enrolment) -> serde_json::Value {
+    json!({
+        "serial": enrolment.token_serial,
+        "label": enrolment.token_label,
+        "model": enrolment.token_model,
+        "firmware": enrolment.token_firmware,
+        "key_id": enrolment.key_id,
+        "check_value": enrolment.check_value,
+        "attributes": enrolment.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),
+        "findings": enrolment.findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>(),
+        "tamper_codes": enrolment.tamper_codes,
+        "module_sha256": enrolment.module_sha256,
+    })
+}
+
+fn make_folder(file: &Path) -> Result<(), Failure> {
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(|error| Failure::file(folder, &error))
+}
+
+async fn list(config: &Path, output: Output) -> Result<(), Failure> {
+    let foundations = Foundations::load(config)?;
+    let provider = Provider::start(&foundations.config.keys).await?;
+    let service = foundations.keyring(provider.shared()).await?;
+    let keyring = service.keyring();
+    let content = keyring.content();
+    output.print(&list_text(content), &list_json(content))
+}
+
+fn list_text(content: &KeyringContent) -> String {
+    let mut lines = vec![format!(
+        "tenant {}  generation {}",
+        content.tenant, content.generation
+    )];
+    for kek in &content.keks {
+        lines.push(format!(
+            "key-encryption key  {} version {}  {}  token {}",
+            kek.label,
+            kek.version,
+            kek.scheme.name(),
+            kek.provider
+        ));
+    }
+    for bucket in &content.buckets {
+        lines.push(format!(
+            "bucket  {}  {}  {}",
+            bucket.name,
+            bucket.bucket,
+            bucket_state(bucket.state)
+        ));
+        let of_bucket = |record: &&KeyRecord| record.bucket == bucket.bucket;
+        for record in content.records.iter().filter(of_bucket) {
+            lines.push(format!(
+                "  epoch {}  {}  {}  {}",
+                record.epoch,
+                record.krid,
+                purpose(record.purpose),
+                record_state(record.state)
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+fn list_json(content: &KeyringContent) -> serde_json::Value {
+    let keks = content.keks.iter().map(|kek| {
+        json!({
+            "provider": kek.provider, "label": kek.label, "version": kek.version,
+            "scheme": kek.scheme.name(), "fingerprint": HEXLOWER.encode(&kek.fingerprint),
+            "module_sha256": kek.module_sha256,
+        })
+    });
+    let buckets = content.buckets.iter().map(|bucket| {
+        json!({"name": bucket.name, "id": bucket.bucket.to_string(), "state": bucket_state(bucket.state)})
+    });
+    let records = content.records.iter().map(|record| {
+        let wraps = record.wraps.iter().map(|wrap| {
+            json!({"provider": wrap.provider, "key_label": wrap.key_label, "key_version": wrap.key_version, "scheme": wrap.scheme.name()})
+        });
+        json!({
+            "id": record.krid.to_string(), "purpose": purpose(record.purpose),
+            "bucket_id": record.bucket.to_string(), "epoch": record.epoch,
+            "state": record_state(record.state), "wraps": wraps.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "tenant": content.tenant.to_string(),
+        "generation": content.generation,
+        "key_encryption_keys": keks.collect::<Vec<_>>(),
+        "buckets": buckets.collect::<Vec<_>>(),
+        "records": records.collect::<Vec<_>>(),
+    })
+}
+
+fn bucket_state(state: BucketState) -> &'static str {
+    match state {
+        BucketState::Active => "active",
+        BucketState::Removed => "removed",
+    }
+}
+
+fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Data => "data",
+        Purpose::Names => "names",
+        Purpose::KeyringMac => "keyring",
+    }
+}
+
+fn record_state(state: RecordState) -> &'static str {
+    match state {
+        RecordState::EncryptDecrypt => "seals and opens",
+        RecordState::DecryptOnly => "opens",
+        RecordState::Disabled => "disabled",
+        RecordState::Destroyed => "destroyed",
+    }
+}
+
+async fn new_epoch(config: &Path, bucket: &str, allow_nonempty: bool, output: Output) -> Result<(), Failure> {
+    let foundations = Foundations::load(config)?;
+    let provider = Provider::start(&foundations.config.keys).await?;
+    let service = foundations.keyring(provider.shared()).await?;
+    let is_known = service.bucket(bucket).is_some();
+    if !is_known {
+        check_bucket(&foundations.store, bucket, allow_nonempty).await?;
+        service.add_bucket(bucket).await.map_err(Failure::keyring)?;
+    } else {
+        service.new_epoch(bucket).await.map_err(Failure::keyring)?;
+    }
+    let entry = service
+        .bucket(bucket)
+        .ok_or_else(|| Failure::keyring(KeyringFault::BucketUnknown))?;
+    let keyring = service.keyring();
+    let record = service
+        .active_epoch(entry.bucket)
+        .ok()
+        .and_then(|krid| keyring.content().record(krid));
+    let record = record.ok_or_else(|| Failure::keyring(KeyringFault::BucketUnknown))?;
+    let what = if is_known { "new epoch" } else { "enrolled" };
+    let text = format!(
+        "{bucket}: {what}, epoch {} seals from now on ({})",
+        record.epoch, record.krid
+    );
+    let json = json!({"bucket": bucket, "enrolled": !is_known, "epoch": record.epoch, "id": record.krid.to_string()});
+    output.print(&text, &json)
+}
+
+/// A bucket that is enrolled must exist, and be empty: what is in it already is not sealed.
+async fn check_bucket(store: &Store, bucket: &str, allow_nonempty: bool) -> Result<(), Failure> {
+    let request = StoreRequest::new(Method::GET)
+        .bucket(bucket)
+        .query("list-type", "2")
+        .query("max-keys", "1");
+    let (head, body) = store
+        .send(request)
+        .await
+        .map_err(Failure::store)?
+        .collect(LISTING_BYTES_MAX)
+        .await
+        .map_err(Failure::store)?;
+    if !head.status.is_success() {
+        let fault = sceau_server::upstream::classify_error(head.status, &body);
+        return Err(Failure::new(
+            Part::Store,
+            format!("the store does not list {bucket}: {} ({fault})", head.status),
+        )
+        .with_id("E-STORE-002")
+        .with_hint("the bucket must exist in the store; CreateBucket through the gateway does both"));
+    }
+    let page = ListPage::parse(&body).map_err(|_| {
+        Failure::new(Part::Store, "the store's listing makes no sense").with_id("E-STORE-003")
+    })?;
+    if page.objects.is_empty() || allow_nonempty {
+        return Ok(());
+    }
+    Err(Failure::new(Part::Finding, format!("{bucket} holds objects that are not sealed"))
+        .with_id("E-KEYS-016")
+        .with_hint("choose an empty bucket, or accept with --allow-nonempty that they cannot be read through the gateway"))
+}
+
+#[expect(clippy::print_stderr, reason = "a command's message to its user")]
+fn message(text: &str) {
+    eprintln!("{text}");
+}

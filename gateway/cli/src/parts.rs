@@ -1,0 +1,231 @@
+//! From the configuration to the parts of a gateway, in one place for every command.
+//!
+//! What lives here: the choice of key provider, the store client, the keyring's surroundings. What
+//! must not: what a command does with them. Invariant: every command that names a configuration sees
+//! the same store, keys and rules as `sceau serve`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sceau_keys::WrapScheme;
+use sceau_kms::KeyProvider;
+use sceau_kms_insecure_local::InsecureLocalProvider;
+use sceau_kms_pkcs11::{HelperCommand, PinSource, Pkcs11Provider, TokenSelection};
+use sceau_server::admin::Readiness;
+use sceau_server::config::{
+    Config, CredentialsSource, EndpointStyle, KeysConfig, LogConfig, LogFormat, Pkcs11Config, ProviderConfig,
+    StoreSection, read_secret,
+};
+use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService};
+use sceau_server::telemetry::{self, Metrics};
+use sceau_server::upstream::{
+    AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
+};
+
+use crate::exit::Failure;
+
+/// How long a gateway that was ready stays ready while a component fails.
+const READINESS_GRACE: Duration = Duration::from_secs(30);
+
+/// The option that every command with a configuration has.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArg {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/sceau/sceau.toml")]
+    pub config: PathBuf,
+}
+
+/// What commands build on.
+pub struct Foundations {
+    /// The configuration.
+    pub config: Config,
+    /// Metric handles.
+    pub metrics: Arc<Metrics>,
+    /// Readiness of the components.
+    pub readiness: Arc<Readiness>,
+    /// The store.
+    pub store: Store,
+    /// The control bucket in it.
+    pub control: ControlBucket,
+}
+
+impl Foundations {
+    /// Reads the configuration and makes the store client; nothing is sent yet.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        Self::new(load_config(path)?)
+    }
+
+    /// As [`Foundations::load`], with a configuration that was read before.
+    pub fn new(config: Config) -> Result<Self, Failure> {
+        let store = store(&config.store)?;
+        let control = ControlBucket::new(store.clone(), config.store.control_bucket.clone());
+        Ok(Self {
+            metrics: Arc::new(Metrics::new().map_err(Failure::internal)?),
+            readiness: Arc::new(Readiness::new(READINESS_GRACE)),
+            config,
+            store,
+            control,
+        })
+    }
+
+    /// What the keyring service is made of.
+    pub fn keyring_parts(&self, provider: Arc<dyn KeyProvider>) -> KeyringParts {
+        let keys = &self.config.keys;
+        KeyringParts {
+            provider,
+            control: Arc::new(self.control.clone()),
+            options: KeyringOptions {
+                local: keys.keyring.clone(),
+                cache_ttl: keys.cache_ttl,
+                cache_entries: keys.cache_entries,
+                refresh: keys.refresh,
+            },
+            metrics: Arc::clone(&self.metrics),
+            readiness: Arc::clone(&self.readiness),
+        }
+    }
+
+    /// Opens the keyring.
+    pub async fn keyring(&self, provider: Arc<dyn KeyProvider>) -> Result<Arc<KeyringService>, Failure> {
+        KeyringService::open(self.keyring_parts(provider))
+            .await
+            .map_err(Failure::keyring)
+    }
+}
+
+/// Reads the configuration.
+pub fn load_config(path: &Path) -> Result<Config, Failure> {
+    Config::load(path).map_err(|error| Failure::config(&error))
+}
+
+/// Logs of commands that end by themselves: warnings only, so that results stay readable.
+pub fn quiet_logs() {
+    let config = LogConfig {
+        format: LogFormat::Text,
+        level: "warn".to_owned(),
+    };
+    // Set up before in this process means: there are logs already.
+    let _ = telemetry::init(&config);
+}
+
+/// The store client of the configuration.
+pub fn store(section: &StoreSection) -> Result<Store, Failure> {
+    let credentials = match &section.credentials {
+        CredentialsSource::Environment => CredentialSource::Environment,
+        CredentialsSource::Profile { file, profile } => CredentialSource::Profile {
+            file: file.clone(),
+            profile: profile.clone(),
+        },
+        CredentialsSource::Static {
+            access_key,
+            secret_file,
+        } => CredentialSource::Static {
+            access_key: access_key.clone(),
+            secret: read_secret(secret_file).map_err(|error| Failure::config(&error))?,
+            session_token: None,
+        },
+    };
+    let config = StoreConfig {
+        style: match section.style {
+            EndpointStyle::Path => AddressingStyle::Path,
+            EndpointStyle::VirtualHost => AddressingStyle::VirtualHost,
+        },
+        ca_file: section.ca_file.clone(),
+        timeouts: Timeouts {
+            connect: section.connect_timeout,
+            response_head: section.response_timeout,
+            idle_read: section.idle_timeout,
+            pool_idle: section.pool_idle_timeout,
+            ..Timeouts::default()
+        },
+        capabilities: Capabilities {
+            conditional_writes: section.conditional_writes,
+        },
+        max_connections: usize::try_from(section.connections).unwrap_or(usize::MAX),
+        ..StoreConfig::new(section.endpoint.clone(), section.region.clone(), credentials)
+    };
+    Store::new(config).map_err(Failure::store)
+}
+
+/// The key provider of the configuration, running.
+pub enum Provider {
+    /// Software keys.
+    InsecureLocal(Arc<InsecureLocalProvider>),
+    /// An HSM.
+    Pkcs11(Arc<Pkcs11Provider>),
+}
+
+impl Provider {
+    /// Starts the key provider of the configuration.
+    pub async fn start(keys: &KeysConfig) -> Result<Self, Failure> {
+        match &keys.provider {
+            ProviderConfig::InsecureLocal { key_file } => {
+                let provider = InsecureLocalProvider::open(key_file).map_err(Failure::keys)?;
+                Ok(Self::InsecureLocal(Arc::new(provider)))
+            }
+            ProviderConfig::Pkcs11(config) => {
+                let config = pkcs11(config, Some(WrapScheme::AesGcmCallerIv))?;
+                let provider = Pkcs11Provider::spawn(config).await.map_err(Failure::keys)?;
+                Ok(Self::Pkcs11(Arc::new(provider)))
+            }
+        }
+    }
+
+    /// The provider behind the common interface.
+    pub fn shared(&self) -> Arc<dyn KeyProvider> {
+        match self {
+            Self::InsecureLocal(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
+            Self::Pkcs11(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
+        }
+    }
+
+    /// SHA-256 of the module in hexadecimal, empty without one.
+    pub fn module_sha256(&self) -> String {
+        match self {
+            Self::InsecureLocal(_) => String::new(),
+            Self::Pkcs11(provider) => provider.module_sha256().to_owned(),
+        }
+    }
+
+    /// How often the helper process was started again.
+    pub fn helper_restarts(&self) -> u64 {
+        match self {
+            Self::InsecureLocal(_) => 0,
+            Self::Pkcs11(provider) => provider.restarts(),
+        }
+    }
+}
+
+/// The adapter's configuration; `scheme` is `None` only before enrolment.
+pub fn pkcs11(
+    config: &Pkcs11Config,
+    scheme: Option<WrapScheme>,
+) -> Result<sceau_kms_pkcs11::Pkcs11Config, Failure> {
+    // The helper is this very binary, so that the two always agree on their protocol.
+    let program = std::env::current_exe().map_err(Failure::internal)?;
+    let helper = HelperCommand {
+        program,
+        args: vec!["pkcs11-helper".to_owned()],
+    };
+    let token = TokenSelection {
+        serial: config.token_serial.clone(),
+        label: config.token_label.clone(),
+    };
+    let pin = PinSource::File(config.pin_file.clone());
+    Ok(sceau_kms_pkcs11::Pkcs11Config {
+        key_id: config.key_id.clone(),
+        key_version: config.key_version,
+        workers: usize::from(config.workers),
+        scheme,
+        env_pass: config.pass_environment.clone(),
+        ..sceau_kms_pkcs11::Pkcs11Config::new(
+            config.module.clone(),
+            token,
+            config.key_label.clone(),
+            pin,
+            helper,
+        )
+    })
+}
