@@ -29,6 +29,8 @@ pub enum Part {
     Store = 4,
     /// A defect or limit of this program or its host.
     Internal = 5,
+    /// The key provider is out of reach or busy: the same command may work later.
+    KeysUnavailable = 6,
 }
 
 /// Why a command failed.
@@ -128,15 +130,16 @@ impl Failure {
             }
             KeyError::Internal => "see the log of the helper process",
         };
-        Self::new(Part::Keys, error.to_string())
+        Self::new(keys_part(&error), error.to_string())
             .with_id("E-KEYS-010")
             .with_hint(hint)
     }
 
     /// The keyring cannot be used.
     pub fn keyring(fault: KeyringFault) -> Self {
-        let part = match fault {
+        let part = match &fault {
             KeyringFault::Control { .. } => Part::Store,
+            KeyringFault::Provider(error) => keys_part(error),
             KeyringFault::Absent
             | KeyringFault::BucketUnknown
             | KeyringFault::Contended
@@ -147,7 +150,6 @@ impl Failure {
             | KeyringFault::Fork { .. }
             | KeyringFault::Local { .. }
             | KeyringFault::ProviderMix { .. }
-            | KeyringFault::Provider(_)
             | KeyringFault::Random
             | KeyringFault::Record { .. }
             | KeyringFault::Rollback { .. } => Part::Keys,
@@ -176,4 +178,10 @@ impl Failure {
         }
         ExitCode::from(self.part as u8)
     }
+}
+
+/// A service manager tries again what may work later, and must not try again what needs a person: a
+/// wrong PIN tried often enough locks the token.
+fn keys_part(error: &KeyError) -> Part {
+    if error.is_retryable() { Part::KeysUnavailable } else { Part::Keys }
 }

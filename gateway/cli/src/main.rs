@@ -5,7 +5,7 @@
 //! argument outside development mode.
 //!
 //! Exit codes: 0 done, 1 something was found wrong, 2 command line or configuration, 3 keys, 4 store,
-//! 5 internal.
+//! 5 internal, 6 key provider out of reach.
 
 mod check;
 mod decrypt;
