@@ -29,9 +29,11 @@ const METADATA_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Opens one downloaded object with the local keyring and the key provider; needs no store
 #[derive(Debug, Args)]
-#[command(after_help = "The sealed header is the object's metadata entry `sceauh1`. Save it with the object:\n  \
+#[command(
+    after_help = "The sealed header is the object's metadata entry `sceauh1`. Save it with the object:\n  \
     aws s3api get-object --bucket B --key K object.bin > object.json\n  \
-    sceau decrypt --bucket B --key K --metadata object.json object.bin plain.bin")]
+    sceau decrypt --bucket B --key K --metadata object.json object.bin plain.bin"
+)]
 pub struct DecryptArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -42,7 +44,12 @@ pub struct DecryptArgs {
     #[arg(long)]
     key: String,
     /// The sealed header: the value of the metadata entry `sceauh1`
-    #[arg(long, value_name = "TEXT", conflicts_with = "metadata", required_unless_present = "metadata")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "metadata",
+        required_unless_present = "metadata"
+    )]
     header: Option<String>,
     /// JSON answer of get-object or head-object that has the sealed header in it
     #[arg(long, value_name = "FILE")]
@@ -88,13 +95,23 @@ fn header_value(args: &DecryptArgs) -> Result<String, Failure> {
     if let Some(header) = &args.header {
         return Ok(header.trim().to_owned());
     }
-    let path = args.metadata.as_deref().ok_or_else(|| Failure::usage("name --header or --metadata"))?;
+    let path = args
+        .metadata
+        .as_deref()
+        .ok_or_else(|| Failure::usage("name --header or --metadata"))?;
     let mut text = String::new();
     let file = File::open(path).map_err(|error| Failure::file(path, &error))?;
-    file.take(METADATA_BYTES_MAX).read_to_string(&mut text).map_err(|error| Failure::file(path, &error))?;
+    file.take(METADATA_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::file(path, &error))?;
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| Failure::file(path, &error))?;
-    let value = json.get("Metadata").and_then(|metadata| metadata.get("sceauh1")).and_then(|value| value.as_str());
-    value.map(str::to_owned).ok_or_else(|| Failure::file(path, &"no sealed header under Metadata.sceauh1"))
+    let value = json
+        .get("Metadata")
+        .and_then(|metadata| metadata.get("sceauh1"))
+        .and_then(|value| value.as_str());
+    value
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::file(path, &"no sealed header under Metadata.sceauh1"))
 }
 
 /// A bucket's name may have been used again: each identity that had it is tried.
@@ -106,8 +123,15 @@ async fn open_header(
 ) -> Result<ObjectHeader, Failure> {
     let document = keyring.keyring();
     let mut last = Failure::new(Part::Keys, format!("the keyring has no bucket {}", args.bucket));
-    for entry in document.content().buckets.iter().filter(|entry| entry.name == args.bucket) {
-        let keys = keyring.epoch_keys(sealed.krid(), entry.bucket, Usage::Open, Reason::BreakGlass).await;
+    for entry in document
+        .content()
+        .buckets
+        .iter()
+        .filter(|entry| entry.name == args.bucket)
+    {
+        let keys = keyring
+            .epoch_keys(sealed.krid(), entry.bucket, Usage::Open, Reason::BreakGlass)
+            .await;
         let keys = match keys {
             Ok(keys) => keys,
             Err(error) => {
@@ -140,7 +164,8 @@ fn decrypt(engine: &Engine, header: &ObjectHeader, input: &Path, output: &Path) 
     }
     let partial = output.with_extension("sceau-partial");
     let written = write_plain(opener, file, &partial).map_err(|failure| failure.at(input));
-    let finished = written.and_then(|()| fs::rename(&partial, output).map_err(|error| Failure::file(output, &error)));
+    let finished =
+        written.and_then(|()| fs::rename(&partial, output).map_err(|error| Failure::file(output, &error)));
     if finished.is_err() {
         // What was written verified, but it is not the whole object: it must not be taken for one.
         let _ = fs::remove_file(&partial);
@@ -187,23 +212,35 @@ fn read_layout(
             Suffix::Need(_, more) => wanted = more.min(stored_len),
         }
     }
-    Err(ReadFailure::Refused("the manifest is longer than the footer says".to_owned()))
+    Err(ReadFailure::Refused(
+        "the manifest is longer than the footer says".to_owned(),
+    ))
 }
 
 fn write_plain(mut opener: Opener, mut file: File, partial: &Path) -> Result<(), ReadFailure> {
     let on_output = |error: io::Error| ReadFailure::Output(Failure::file(partial, &error));
-    let mut output = File::options().write(true).create_new(true).open(partial).map_err(on_output)?;
+    let mut output = File::options()
+        .write(true)
+        .create_new(true)
+        .open(partial)
+        .map_err(on_output)?;
     loop {
-        let Need::Exactly(bytes) = opener.need() else { break };
+        let Need::Exactly(bytes) = opener.need() else {
+            break;
+        };
         let mut unit = BytesMut::zeroed(bytes);
         file.read_exact(&mut unit)?;
-        let verified = opener.supply(unit).map_err(|error| ReadFailure::Refused(error.to_string()))?;
+        let verified = opener
+            .supply(unit)
+            .map_err(|error| ReadFailure::Refused(error.to_string()))?;
         if let Some(segment) = verified {
             output.write_all(&segment.into_bytes()).map_err(on_output)?;
         }
     }
     if file.read(&mut [0])? != 0 {
-        return Err(ReadFailure::Refused("bytes follow the end of the object".to_owned()));
+        return Err(ReadFailure::Refused(
+            "bytes follow the end of the object".to_owned(),
+        ));
     }
     output.sync_all().map_err(on_output)
 }

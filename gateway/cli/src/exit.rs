@@ -183,5 +183,9 @@ impl Failure {
 /// A service manager tries again what may work later, and must not try again what needs a person: a
 /// wrong PIN tried often enough locks the token.
 fn keys_part(error: &KeyError) -> Part {
-    if error.is_retryable() { Part::KeysUnavailable } else { Part::Keys }
+    if error.is_retryable() {
+        Part::KeysUnavailable
+    } else {
+        Part::Keys
+    }
 }

@@ -21,7 +21,9 @@ use crate::parts::{ConfigArg, Foundations, Provider, load_config, quiet_logs};
 
 /// Shows what the header of a stored object says; never its content
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sceau inspect s3://bucket/key\n  sceau inspect --output json s3://bucket/dir/key")]
+#[command(
+    after_help = "Examples:\n  sceau inspect s3://bucket/key\n  sceau inspect --output json s3://bucket/dir/key"
+)]
 pub struct InspectArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -32,7 +34,9 @@ pub struct InspectArgs {
 
 /// Authenticates stored objects from end to end
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sceau verify s3://bucket/\n  sceau verify --output json s3://bucket/reports/2026-")]
+#[command(
+    after_help = "Examples:\n  sceau verify s3://bucket/\n  sceau verify --output json s3://bucket/reports/2026-"
+)]
 pub struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -43,7 +47,9 @@ pub struct VerifyArgs {
 
 /// Splits `s3://bucket/rest`.
 pub fn split(address: &str) -> Result<(&str, &str), Failure> {
-    let rest = address.strip_prefix("s3://").ok_or_else(|| Failure::usage("an address is s3://bucket/key"))?;
+    let rest = address
+        .strip_prefix("s3://")
+        .ok_or_else(|| Failure::usage("an address is s3://bucket/key"))?;
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err(Failure::usage("an address is s3://bucket/key"));
@@ -60,7 +66,11 @@ async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     let credentials = Credentials::from_file(CredentialsFile::default()).map_err(Failure::internal)?;
     let policy = Policy::from_file(&PolicyFile::default()).map_err(Failure::internal)?;
     Gateway::new(AppParts {
-        settings: Settings { domains: Vec::new(), body_idle_wait: Duration::from_secs(60), in_flight_max: 1 },
+        settings: Settings {
+            domains: Vec::new(),
+            body_idle_wait: Duration::from_secs(60),
+            in_flight_max: 1,
+        },
         store: foundations.store.clone(),
         control: foundations.control.clone(),
         keyring,
@@ -87,7 +97,9 @@ pub async fn inspect(args: InspectArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::usage("name one object: s3://bucket/key"));
     }
     let gateway = reader(&args.config).await?;
-    let found = examine::inspect(&gateway, bucket, key).await.map_err(|error| failed(&error))?;
+    let found = examine::inspect(&gateway, bucket, key)
+        .await
+        .map_err(|error| failed(&error))?;
     output.print(&as_text(&found), &as_json(&found))
 }
 
@@ -151,8 +163,9 @@ pub async fn verify(args: VerifyArgs, output: Output) -> Result<(), Failure> {
     let mut tally = Tally::default();
     let mut token = None;
     loop {
-        let (objects, next) =
-            examine::page(&gateway, bucket, prefix, token).await.map_err(|error| failed(&error))?;
+        let (objects, next) = examine::page(&gateway, bucket, prefix, token)
+            .await
+            .map_err(|error| failed(&error))?;
         for object in objects {
             verify_one(&gateway, bucket, &object.key, output, &mut tally).await?;
         }
@@ -172,8 +185,10 @@ pub async fn verify(args: VerifyArgs, output: Output) -> Result<(), Failure> {
     if tally.damaged == 0 {
         return Ok(());
     }
-    Err(Failure::new(Part::Finding, format!("{} objects were refused", tally.damaged))
-        .with_hint("the store holds something else than the gateway wrote there: see SECURITY.md"))
+    Err(
+        Failure::new(Part::Finding, format!("{} objects were refused", tally.damaged))
+            .with_hint("the store holds something else than the gateway wrote there: see SECURITY.md"),
+    )
 }
 
 async fn verify_one(
@@ -191,7 +206,10 @@ async fn verify_one(
         }
         Err(error) if matches!(error.kind, Kind::Integrity(_) | Kind::NotSealed) => {
             tally.damaged = tally.damaged.saturating_add(1);
-            output.print(&format!("{key}: {error}"), &json!({ "key": key, "refused": error.to_string() }))
+            output.print(
+                &format!("{key}: {error}"),
+                &json!({ "key": key, "refused": error.to_string() }),
+            )
         }
         // Keys or store out of reach say nothing about the object: the count would lie.
         Err(error) => Err(failed(&error)),

@@ -237,7 +237,9 @@ pub async fn complete(
     Ok(answer)
 }
 
-/// Verifies what the client says of each part.
+/// Verifies what the client says of each part. The store is asked what it holds even where tickets pin
+/// every attempt: some stores complete an upload without comparing ETags, and an object whose manifest
+/// pins another attempt than the stored one could never be read.
 async fn choose(
     gateway: &Gateway,
     bucket: &SealedBucket,
@@ -245,29 +247,20 @@ async fn choose(
     opened: &OpenUpload,
     listed: &[CompletedPart],
 ) -> Result<Vec<Chosen>> {
-    let mut unpinned = None;
+    let known = parts::all(gateway, bucket, upload, opened).await?;
+    let is_strict = bucket.entry().policy.pinning == Pinning::Strict;
     let mut chosen = Vec::with_capacity(listed.len());
     for part in listed {
         let number =
             PartNumber::upload(part.number).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
         let etag = split_part_etag(&part.etag).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
-        if etag.ticket.is_none() {
-            if bucket.entry().policy.pinning == Pinning::Strict {
-                return Err(GatewayError::client(
-                    ErrorCode::InvalidPart,
-                    "This bucket's policy demands the entity tag that the upload of the part answered.",
-                ));
-            }
-            if unpinned.is_none() {
-                unpinned = Some(parts::all(gateway, bucket, upload, opened).await?);
-            }
+        if etag.ticket.is_none() && is_strict {
+            return Err(GatewayError::client(
+                ErrorCode::InvalidPart,
+                "This bucket's policy demands the entity tag that the upload of the part answered.",
+            ));
         }
-        chosen.push(choose_one(
-            &opened.state.secrets,
-            number,
-            etag,
-            unpinned.as_deref(),
-        )?);
+        chosen.push(choose_one(&opened.state.secrets, number, etag, &known)?);
     }
     Ok(chosen)
 }
@@ -276,31 +269,35 @@ fn choose_one(
     secrets: &ObjectSecrets,
     number: PartNumber,
     etag: PartEtag<'_>,
-    known: Option<&[parts::KnownPart]>,
+    known: &[parts::KnownPart],
 ) -> Result<Chosen> {
-    let store_etag = etag.store.to_owned();
-    if let Some(ticket) = etag.ticket {
-        let ticket = Ticket::verify(ticket, secrets, number, etag.store).map_err(fault::ticket_error)?;
-        let entry = PartEntry {
-            number,
-            plain_len: ticket.plain_len,
-            iv: Some(ticket.iv),
-            crc64: ticket.crc64,
-        };
-        return Ok(Chosen { entry, store_etag });
-    }
-    let found = known
-        .unwrap_or_default()
+    let mut held = known
         .iter()
-        .find(|part| part.number == number && part.store_etag == store_etag);
-    let part = found.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
-    let entry = PartEntry {
-        number,
-        plain_len: part.plain_len,
-        iv: None,
-        crc64: [0; 8],
+        .filter(|part| part.number == number && part.store_etag == etag.store);
+    let entry = match etag.ticket {
+        Some(ticket) => {
+            let ticket = Ticket::verify(ticket, secrets, number, etag.store).map_err(fault::ticket_error)?;
+            let entry = PartEntry {
+                number,
+                plain_len: ticket.plain_len,
+                iv: Some(ticket.iv),
+                crc64: ticket.crc64,
+            };
+            held.any(|part| part.plain_len == ticket.plain_len)
+                .then_some(entry)
+        }
+        None => held.next().map(|part| PartEntry {
+            number,
+            plain_len: part.plain_len,
+            iv: None,
+            crc64: [0; 8],
+        }),
     };
-    Ok(Chosen { entry, store_etag })
+    let entry = entry.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+    Ok(Chosen {
+        entry,
+        store_etag: etag.store.to_owned(),
+    })
 }
 
 fn check_sizes(chosen: &[Chosen]) -> Result<()> {

@@ -361,11 +361,11 @@ pub async fn list(gateway: &Gateway, upload: &UploadRef, after: u16, parts_max: 
 
 /// A part may be in both places when it was uploaded twice with lengths on either side of 5 MiB: the later
 /// attempt counts. The store writes its times in one sortable form.
-fn merge(parts: &mut Vec<KnownPart>, stashed: KnownPart) {
-    match parts.iter_mut().find(|part| part.number == stashed.number) {
-        Some(part) if part.last_modified < stashed.last_modified => *part = stashed,
+fn merge(parts: &mut Vec<KnownPart>, another: KnownPart) {
+    match parts.iter_mut().find(|part| part.number == another.number) {
+        Some(part) if part.last_modified < another.last_modified => *part = another,
         Some(_) => {}
-        None => parts.push(stashed),
+        None => parts.push(another),
     }
 }
 

@@ -254,14 +254,15 @@ impl KeyringService {
     }
 }
 
-/// What a new bucket starts with: sealed objects only, names in clear, parts pinned.
+/// What a new bucket starts with: sealed objects only, names in clear. Part lists rebuilt from ListParts
+/// are accepted, as resuming clients need; a bucket can be set to demand every part's ticket.
 fn default_policy() -> BucketPolicy {
     BucketPolicy {
         mode: EncryptionMode::EncryptedOnly,
         suite_mask: Suite::FloeAes256Gcm.mask(),
         names: NameMode::Clear,
         freshness: FreshnessLevel::R0,
-        pinning: Pinning::Strict,
+        pinning: Pinning::Tolerant,
         exposure: MetadataExposure::Sealed,
         // Hides the exact length of short metadata at little cost.
         metadata_padding: 32,
