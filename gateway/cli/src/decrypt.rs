@@ -57,7 +57,7 @@ pub struct DecryptArgs {
     /// The object as the store holds it
     input: PathBuf,
     /// Where the plaintext goes; must not exist
-    output: PathBuf,
+    plain: PathBuf,
 }
 
 /// Runs the command.
@@ -84,7 +84,7 @@ pub async fn run(args: DecryptArgs) -> Result<(), Failure> {
     .map_err(Failure::keyring)?;
     let engine = Engine::fastest();
     let header = open_header(&keyring, &engine, &sealed, &args).await?;
-    decrypt(&engine, &header, &args.input, &args.output)
+    decrypt(&engine, &header, &args.input, &args.plain)
 }
 
 fn refused(error: impl std::fmt::Display) -> Failure {
@@ -224,10 +224,7 @@ fn write_plain(mut opener: Opener, mut file: File, partial: &Path) -> Result<(),
         .create_new(true)
         .open(partial)
         .map_err(on_output)?;
-    loop {
-        let Need::Exactly(bytes) = opener.need() else {
-            break;
-        };
+    while let Need::Exactly(bytes) = opener.need() {
         let mut unit = BytesMut::zeroed(bytes);
         file.read_exact(&mut unit)?;
         let verified = opener

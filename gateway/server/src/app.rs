@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
@@ -32,8 +32,8 @@ use crate::listen::{self, Service};
 use crate::plan::request::{self, Head, StoreAbilities};
 use crate::record::{Record, RequestId};
 use crate::respond::{self, Answer, ResponseBody};
-use crate::telemetry::Metrics;
-use crate::upstream::{ControlBucket, Store};
+use crate::telemetry::{Direction, Metrics, Phase};
+use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreResponse};
 
 /// Settings of the request path.
 #[derive(Debug, Clone)]
@@ -136,6 +136,29 @@ impl Gateway {
         }))
     }
 
+    /// Sends a request to the store and counts it.
+    pub async fn send(&self, request: StoreRequest) -> std::result::Result<StoreResponse, StoreError> {
+        let started = Instant::now();
+        let sent_bytes = request.body.len();
+        let answered = self.store.send(request).await;
+        let outcome = match &answered {
+            Ok(response) if response.head.status.is_server_error() => "5xx",
+            Ok(response) if response.head.status.is_client_error() => "4xx",
+            Ok(_) => "answered",
+            Err(_) => "failed",
+        };
+        self.metrics.upstream_request(outcome, started.elapsed());
+        self.metrics.phase(Phase::UpstreamTtfb, started.elapsed());
+        self.metrics.upstream_retries(self.store.take_repeats());
+        if let Ok(response) = &answered {
+            self.metrics.bytes(Direction::StoreOut, sent_bytes);
+            let announced = http_body::Body::size_hint(&response.body).exact();
+            self.metrics
+                .bytes(Direction::StoreIn, announced.unwrap_or_default());
+        }
+        answered
+    }
+
     /// Name of the control bucket.
     pub fn control_bucket(&self) -> &str {
         self.control.name()
@@ -169,6 +192,7 @@ impl Gateway {
     ) -> Result<Answer> {
         record.bucket.clone_from(&request.name.bucket);
         record.key.clone_from(&request.name.key);
+        let started = Instant::now();
         let authenticated = Authenticated::prove(self, request, since_epoch().as_secs())?;
         record.principal = Some(authenticated.principal.as_str().to_owned());
         let operation = route(&authenticated.request)?;
@@ -177,6 +201,8 @@ impl Gateway {
             Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
                 self.metrics.policy_denial(operation.name());
             })?;
+        self.metrics.phase(Phase::Auth, started.elapsed());
+        let planning = Instant::now();
         let raw = &authorized.authenticated.request;
         let head = Head {
             bucket: raw.name.bucket.as_deref(),
@@ -188,6 +214,7 @@ impl Gateway {
             conditional_writes: self.store.capabilities().conditional_writes,
         };
         let plan = request::plan(operation, &head, abilities)?;
+        self.metrics.phase(Phase::Plan, planning.elapsed());
         execute::execute(self, &authorized, plan, body).await
     }
 }

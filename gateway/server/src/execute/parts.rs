@@ -175,7 +175,7 @@ async fn seal_part(
             .query("uploadId", upload.upload_id.as_str())
     };
     request.body = body;
-    let answered = gateway.store.send(request).await;
+    let answered = gateway.send(request).await;
     if let Some(error) = sealing.error() {
         return Err(error);
     }

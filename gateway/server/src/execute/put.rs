@@ -145,7 +145,7 @@ async fn put_once(
             body,
         });
     request.headers = store_headers;
-    let answered = gateway.store.send(request).await;
+    let answered = gateway.send(request).await;
     if let Some(error) = sealing.error() {
         return Err(error);
     }

@@ -5,6 +5,7 @@
 //! the bucket's policy allow, checked at every use, whatever is cached.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sceau_envelope::keyring::BucketEntry;
 use sceau_envelope::{Context, EpochKeys, Suite};
@@ -17,6 +18,7 @@ use crate::error::{GatewayError, Integrity, Kind, Result};
 use crate::keyring::Usage;
 use crate::limits;
 use crate::plan::fault;
+use crate::telemetry::Phase;
 
 /// A bucket that the keyring knows.
 pub struct SealedBucket {
@@ -88,7 +90,10 @@ impl SealedBucket {
         reason: Reason,
     ) -> Result<Arc<EpochKeys>> {
         let keys = gateway.keyring.epoch_keys(krid, self.entry.bucket, usage, reason);
-        match tokio::time::timeout(limits::KEY_WAIT, keys).await {
+        let asked = Instant::now();
+        let answered = tokio::time::timeout(limits::KEY_WAIT, keys).await;
+        gateway.metrics.phase(Phase::Unwrap, asked.elapsed());
+        match answered {
             Ok(keys) => keys.map_err(|error| fault::epoch_key_error(&error)),
             Err(_) => Err(GatewayError::new(
                 Kind::KeysUnavailable,

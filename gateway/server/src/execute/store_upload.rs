@@ -160,7 +160,6 @@ pub struct CopyRange<'a> {
 /// Sends a request to the store.
 pub async fn send(gateway: &Gateway, request: StoreRequest) -> Result<StoreResponse> {
     gateway
-        .store
         .send(request)
         .await
         .map_err(|error| fault::store_error(&error))

@@ -321,7 +321,6 @@ async fn send(
         request.headers.insert(header::RANGE, value);
     }
     gateway
-        .store
         .send(request)
         .await
         .map_err(|error| fault::store_error(&error))

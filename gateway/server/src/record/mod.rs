@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::GatewayError;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Phase};
 
 /// Identifies a request in the client's answer, the logs and the access record.
 #[derive(Debug, Clone)]
@@ -76,6 +76,7 @@ pub struct Record {
     /// Bytes of the answer's body.
     pub bytes_out: ByteCount,
     finished: bool,
+    answered: Option<Instant>,
 }
 
 impl Record {
@@ -98,6 +99,7 @@ impl Record {
             bytes_in: ByteCount::default(),
             bytes_out: ByteCount::default(),
             finished: false,
+            answered: None,
         }
     }
 
@@ -115,6 +117,12 @@ impl Record {
         self.metrics.request_failed(&error.kind);
     }
 
+    /// Notes that the answer's head is decided; what follows is its body.
+    pub fn answer(&mut self, status: u16) {
+        self.status = status;
+        self.answered = Some(Instant::now());
+    }
+
     /// Notes that the answer's body went out whole.
     pub fn finish(&mut self) {
         self.finished = true;
@@ -125,6 +133,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         let cut = !self.finished;
+        if let Some(answered) = self.answered {
+            self.metrics.phase(Phase::Body, answered.elapsed());
+        }
         self.metrics.request_ended(
             self.operation,
             self.status,

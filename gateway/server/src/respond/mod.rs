@@ -126,7 +126,7 @@ pub fn finish(answer: Answer, mut record: Record) -> Response<ResponseBody> {
         mut headers,
         body,
     } = answer;
-    record.status = status.as_u16();
+    record.answer(status.as_u16());
     common_headers(&mut headers, &record.id);
     let has_own_length = headers.contains_key(header::CONTENT_LENGTH);
     if body.remaining() == 0 {

@@ -24,12 +24,10 @@ const LATENCY_BUCKETS: [f64; 16] = [
 pub enum Phase {
     /// Signature verification and authorization.
     Auth,
-    /// From the first to the last body byte.
+    /// From the answer's head to the last byte of its body.
     Body,
     /// Deciding what to do.
     Plan,
-    /// Writing the response head.
-    Respond,
     /// Waiting for an epoch key.
     Unwrap,
     /// From the request to the store to its response head.
@@ -37,11 +35,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 5] = [
         Self::Auth,
         Self::Body,
         Self::Plan,
-        Self::Respond,
         Self::Unwrap,
         Self::UpstreamTtfb,
     ];
@@ -51,7 +48,6 @@ impl Phase {
             Self::Auth => "auth",
             Self::Body => "body",
             Self::Plan => "plan",
-            Self::Respond => "respond",
             Self::Unwrap => "unwrap",
             Self::UpstreamTtfb => "upstream_ttfb",
         }
@@ -388,9 +384,9 @@ impl Metrics {
         self.upstream_seconds.observe(elapsed.as_secs_f64());
     }
 
-    /// A request to the store is sent again.
-    pub fn upstream_retry(&self) {
-        self.upstream_retries.inc();
+    /// `count` requests to the store were sent again.
+    pub fn upstream_retries(&self, count: u64) {
+        self.upstream_retries.inc_by(count);
     }
 
     /// The keyring now in use has this generation.

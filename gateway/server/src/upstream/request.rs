@@ -83,6 +83,22 @@ impl StoreRequest {
     }
 }
 
+impl StoreBody {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Stream { length, body: _ } => *length,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The body of a request to the store.
 pub enum StoreBody {
     /// No body.

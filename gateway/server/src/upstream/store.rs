@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, LOCATION, TRANSFER_ENCODING};
@@ -55,6 +56,7 @@ struct Inner {
     capabilities: Capabilities,
     repeatable: Pool,
     streams: Pool,
+    repeats: AtomicU64,
 }
 
 /// Connections for one kind of request. Streams have their own, so that an idle connection is
@@ -118,12 +120,18 @@ impl Store {
             capabilities: config.capabilities,
             repeatable,
             streams,
+            repeats: AtomicU64::new(0),
         })))
     }
 
     /// What the store can do beyond the common ground.
     pub fn capabilities(&self) -> Capabilities {
         self.0.capabilities
+    }
+
+    /// How many requests were sent again since this was asked last, for the metrics.
+    pub fn take_repeats(&self) -> u64 {
+        self.0.repeats.swap(0, Ordering::Relaxed)
     }
 
     /// The region requests are signed for unless a bucket taught another.
@@ -174,6 +182,7 @@ impl Store {
             if !attempts.next(answer).await {
                 return result;
             }
+            inner.repeats.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn generate(token: &Token) -> Result<String, KeyError> {
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Modifiable(false),
+        Attribute::Copyable(false),
         Attribute::Encrypt(true),
         Attribute::Decrypt(true),
         Attribute::Wrap(false),
