@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -202,6 +202,10 @@ impl<'t> Connection<'t> {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, target.host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if method == Method::PUT {
+            // Also when it is zero, which an HTTP library leaves out and S3 demands.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         sigv4::sign(SignInput {
             method: &method,
             path: &path,
