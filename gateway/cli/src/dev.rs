@@ -136,6 +136,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     banner(address, args.data.as_deref(), &access_key, &secret_key);
     let options = ListenOptions {
         connections_max: 1024,
+        head_bytes_max: 32 * 1024,
         header_read_wait: Duration::from_secs(20),
         drain_wait: DRAIN_WAIT,
     };

@@ -94,6 +94,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     );
     let options = ListenOptions {
         connections_max: config.limits.connections,
+        head_bytes_max: config.limits.header_bytes,
         header_read_wait: config.limits.header_read_timeout,
         drain_wait: config.limits.drain_timeout,
     };

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use http::{HeaderName, HeaderValue};
 use sceau_s3wire::error::ErrorCode;
 
 /// Whose fault an error is.
@@ -148,6 +149,8 @@ pub struct GatewayError {
     pub context: Cow<'static, str>,
     /// Further elements of the error document, such as `StringToSign`.
     pub extra: Vec<(&'static str, String)>,
+    /// Headers that belong to the answer: the ETag of a 304, the length behind a 416.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl GatewayError {
@@ -158,6 +161,7 @@ impl GatewayError {
             message: None,
             context: context.into(),
             extra: Vec::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -169,6 +173,7 @@ impl GatewayError {
             message: Some(message),
             context: "".into(),
             extra: Vec::new(),
+            headers: Vec::new(),
         }
     }
 

@@ -6,10 +6,6 @@
 
 use std::time::Duration;
 
-/// Largest request head in bytes. S3 allows 8 KiB of headers; presigned URLs, session tokens and
-/// 2 KiB of metadata fit with room to spare.
-pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
-
 /// Most header fields in one request.
 pub const REQUEST_HEADERS_MAX: usize = 200;
 

@@ -402,6 +402,26 @@ mod tests {
     }
 
     #[test]
+    fn the_samples_are_right() {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy"));
+        let folder = Folder::new("samples");
+        for name in ["credentials.toml", "policy.toml"] {
+            folder.write(name, &std::fs::read_to_string(samples.join(name)).unwrap());
+        }
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let access = AccessFiles::open(&folder.config(), metrics).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(
+            access
+                .snapshot()
+                .credential("BACKUPJOB")
+                .unwrap()
+                .principal
+                .as_str(),
+            "backup"
+        );
+    }
+
+    #[test]
     fn a_fault_in_the_credentials_shows_its_place_but_no_secret() {
         let folder = Folder::new("secret");
         folder.write("policy.toml", POLICY);

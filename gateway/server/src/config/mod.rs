@@ -224,13 +224,11 @@ pub struct LimitsConfig {
     /// Most requests worked on at once; more wait. Default 512: with two segments of 64 KiB each in
     /// memory per direction they stay well below 200 MiB.
     pub in_flight: usize,
-    /// From connection (or last response) to a complete request head. Default 20 s.
+    /// From connection (or last response) to a complete request head; an unused connection is closed
+    /// after it. Default 75 s: longer than the 60 s of common balancers, so that they close first.
     pub header_read_timeout: Duration,
     /// Longest silence of a client within a body. Default 60 s.
     pub body_idle_timeout: Duration,
-    /// How long an unused client connection is kept. Default 75 s: longer than the 60 s of common
-    /// balancers, so that they close first.
-    pub keep_alive_timeout: Duration,
     /// How long requests may go on after a stop was asked for. Default 5 min: uploads are long.
     pub drain_timeout: Duration,
     /// Largest request head in bytes. Default 32 KiB.

@@ -316,14 +316,9 @@ impl Resolver<'_> {
             header_read_timeout: self.duration(
                 "limits.header_read_timeout",
                 file.header_read_timeout,
-                seconds(20),
-            ),
-            body_idle_timeout: self.duration("limits.body_idle_timeout", file.body_idle_timeout, seconds(60)),
-            keep_alive_timeout: self.duration(
-                "limits.keep_alive_timeout",
-                file.keep_alive_timeout,
                 seconds(75),
             ),
+            body_idle_timeout: self.duration("limits.body_idle_timeout", file.body_idle_timeout, seconds(60)),
             drain_timeout: self.duration("limits.drain_timeout", file.drain_timeout, seconds(300)),
             header_bytes: usize::try_from(header_bytes).unwrap_or(32 << 10),
         }

@@ -20,6 +20,7 @@ use crate::app::Gateway;
 use crate::crypt::layout_cache::LearntLayout;
 use crate::crypt::open_body::{PlainBody, Rest};
 use crate::error::{GatewayError, Integrity, Kind, Result};
+use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
 use crate::limits;
 use crate::plan::fault;
@@ -284,6 +285,9 @@ async fn ask(
 ) -> Result<Answered> {
     let response = send(gateway, query, ask, if_match).await?;
     let status = response.head.status;
+    if status == StatusCode::NOT_MODIFIED {
+        return Err(not_modified(&response.head.headers));
+    }
     if !status.is_success() {
         return Err(refusal(response).await);
     }
@@ -333,6 +337,18 @@ pub async fn refusal(response: StoreResponse) -> GatewayError {
         Ok((_, body)) => fault::store_answer(status, &body),
         Err(error) => fault::store_error(&error),
     }
+}
+
+/// A 304 tells which version the client holds (RFC 9110, section 15.4.5).
+fn not_modified(store: &HeaderMap) -> GatewayError {
+    let mut error = GatewayError::new(Kind::Answer(ErrorCode::NotModified), "");
+    if let Some(etag) = store.get(header::ETAG).and_then(etag_to_client) {
+        error.headers.push((header::ETAG, etag));
+    }
+    if let Some(modified) = store.get(header::LAST_MODIFIED) {
+        error.headers.push((header::LAST_MODIFIED, modified.clone()));
+    }
+    error
 }
 
 /// The same object again, another range: pinned by its ETag and recognised by its header. `None` when
@@ -472,6 +488,9 @@ async fn out_of_range(gateway: &Gateway, query: &ObjectQuery<'_>) -> GatewayErro
 pub fn unsatisfiable(plain_len: u64) -> GatewayError {
     let mut error = GatewayError::code(ErrorCode::InvalidRange);
     error.extra.push(("ActualObjectSize", plain_len.to_string()));
+    if let Ok(range) = HeaderValue::try_from(format!("bytes */{plain_len}")) {
+        error.headers.push((header::CONTENT_RANGE, range));
+    }
     error
 }
 

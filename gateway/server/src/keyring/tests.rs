@@ -201,6 +201,20 @@ async fn changes_made_at_the_same_time_are_merged() {
     assert!(open_keys(&two, "ours").await.is_ok());
 }
 
+#[tokio::test]
+async fn two_gateways_that_add_one_bucket_agree_on_its_identity() {
+    let control = Arc::new(FakeControl::default());
+    let host = Host::new(control.clone());
+    let service = host.create().await;
+    let rival = Host::new(Arc::default());
+    rival.control.put(control.document());
+    let theirs = rival.open().await.unwrap().add_bucket("photos").await.unwrap();
+    // The other's write falls between our read and our write.
+    *control.sneak_in.lock().unwrap() = Some(rival.control.document());
+    assert_eq!(service.add_bucket("photos").await.unwrap(), theirs);
+    assert_eq!(generation(&service), 2, "nothing was added twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_requests_for_one_key_cause_one_unwrap() {
     let host = Host::new(Arc::default());

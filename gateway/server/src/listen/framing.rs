@@ -6,8 +6,6 @@
 
 use http::{HeaderMap, Version, header, request::Parts};
 
-use crate::limits;
-
 /// Checks the framing of a request head; the error says what to tell the client.
 pub fn check_framing(head: &Parts) -> Result<(), &'static str> {
     if head.version != Version::HTTP_11 {
@@ -21,9 +19,6 @@ pub fn check_framing(head: &Parts) -> Result<(), &'static str> {
         return Err("protocol upgrades are not served");
     }
     check_body_length(headers)?;
-    if head_bytes(head) > limits::REQUEST_HEAD_BYTES_MAX {
-        return Err("the request head is too large");
-    }
     Ok(())
 }
 
@@ -43,17 +38,6 @@ fn check_body_length(headers: &HeaderMap) -> Result<(), &'static str> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-fn head_bytes(head: &Parts) -> usize {
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    head.headers.iter().fold(target, |sum, (name, value)| {
-        sum.saturating_add(name.as_str().len())
-            .saturating_add(value.len())
-    })
 }
 
 #[cfg(test)]
@@ -111,6 +95,5 @@ mod tests {
         assert!(check(put().header("host", "other")).is_err());
         assert!(check(Request::put("/b/k")).is_err());
         assert!(check(put().version(Version::HTTP_10)).is_err());
-        assert!(check(put().header("x-long", "a".repeat(limits::REQUEST_HEAD_BYTES_MAX))).is_err());
     }
 }

@@ -43,7 +43,9 @@ pub trait Service: Send + Sync + 'static {
 pub struct ListenOptions {
     /// Connections served at once; further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// How long a client may take to send a request head.
+    /// Largest request head in bytes.
+    pub head_bytes_max: usize,
+    /// How long a client may take to send a request head, idle time before it included.
     pub header_read_wait: Duration,
     /// How long requests under way may take after the stop signal.
     pub drain_wait: Duration,
@@ -83,6 +85,7 @@ pub async fn serve<S: Service>(
             remote,
             service: Arc::clone(&service),
             header_read_wait: options.header_read_wait,
+            head_bytes_max: options.head_bytes_max,
             stop: stop.clone(),
         };
         let tls = tls.clone();
@@ -114,6 +117,7 @@ struct Connection<S> {
     remote: SocketAddr,
     service: Arc<S>,
     header_read_wait: Duration,
+    head_bytes_max: usize,
     stop: watch::Receiver<bool>,
 }
 
@@ -145,6 +149,7 @@ impl<S: Service> Connection<S> {
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_read_wait)
             .max_headers(limits::REQUEST_HEADERS_MAX)
+            .max_header_size(self.head_bytes_max)
             .keep_alive(true)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), answer);

@@ -157,6 +157,7 @@ pub fn error_answer(error: &GatewayError, id: &RequestId, resource: &str, is_hea
         answer.status = status;
         answer
     };
+    answer.headers.extend(error.headers.clone());
     if error.kind.is_temporary() {
         answer.headers.insert(
             header::RETRY_AFTER,
