@@ -1,7 +1,15 @@
 //! Guards: an operator gets from an empty store to a serving gateway with the documented commands,
 //! and each mistake on the way ends with its exit code, its id and a hint.
 //! How: the built binary against the embedded store on loopback, with software keys.
-#![allow(clippy::arithmetic_side_effects, clippy::print_stdout)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,7 +1,15 @@
 //! Guards: an HSM is enrolled once, checked and listed, and a wrong PIN ends
 //! with a clear message instead of tries.
 //! How: the built binary with SoftHSM, skipped with a printed line where it is not installed.
-#![allow(clippy::arithmetic_side_effects, clippy::print_stdout)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
