@@ -77,7 +77,10 @@ impl Layout {
         let is_valid = if is_multi {
             let are_long = others.iter().all(|part| part.plain_len >= size::PART_PLAIN_MIN);
             let are_uploads = parts.iter().all(|part| part.number != PartNumber::SINGLE);
-            are_long && are_uploads && parts.is_sorted_by(|one, two| one.number < two.number)
+            let are_short = parts
+                .iter()
+                .all(|part| part.plain_len <= size::UPLOAD_PART_PLAIN_MAX);
+            are_long && are_short && are_uploads && parts.is_sorted_by(|one, two| one.number < two.number)
         } else {
             others.is_empty() && last.number == PartNumber::SINGLE && last.iv.is_some()
         };
@@ -204,7 +207,7 @@ mod tests {
         assert!(!accepts(true, &[part(2, long), part(1, 9)]));
         assert!(!accepts(true, &[part(2, long), part(2, 9)]));
         assert!(!accepts(true, &[part(1, long - 1), part(2, 9)]));
-        assert!(!accepts(true, &[part(1, size::PART_PLAIN_MAX + 1)]));
+        assert!(!accepts(true, &[part(1, size::UPLOAD_PART_PLAIN_MAX + 1)]));
         assert!(!accepts(
             false,
             &[PartEntry {

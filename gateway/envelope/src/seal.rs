@@ -103,14 +103,20 @@ impl BodySealer {
     /// Starts a part of exactly `plain_len` bytes under a fresh IV.
     ///
     /// # Errors
-    /// [`SealError::TooLong`] above [`size::PART_PLAIN_MAX`], [`SealError::Random`].
+    /// [`SealError::TooLong`] above [`size::UPLOAD_PART_PLAIN_MAX`], for part 0 above
+    /// [`size::PART_PLAIN_MAX`]; [`SealError::Random`].
     pub fn new(
         engine: &Engine,
         secrets: &ObjectSecrets,
         part: PartNumber,
         plain_len: u64,
     ) -> Result<Self, SealError> {
-        if plain_len > size::PART_PLAIN_MAX {
+        let longest = if part == PartNumber::SINGLE {
+            size::PART_PLAIN_MAX
+        } else {
+            size::UPLOAD_PART_PLAIN_MAX
+        };
+        if plain_len > longest {
             return Err(SealError::TooLong);
         }
         let iv = engine.draw()?;

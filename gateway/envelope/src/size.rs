@@ -22,8 +22,11 @@ pub const MANIFEST_ENTRY: u64 = 48;
 pub const PARTS_MAX: u32 = 9_999;
 /// Fewest plaintext bytes of a part that is not the last (5 MiB).
 pub const PART_PLAIN_MIN: u64 = 5_242_880;
-/// Most plaintext bytes of one part: what fits into 5 GiB stored.
-pub const PART_PLAIN_MAX: u64 = 5_366_088_854;
+/// Most plaintext bytes of one part of an upload: what fits into a store part of 5 GiB.
+pub const UPLOAD_PART_PLAIN_MAX: u64 = 5_366_088_854;
+/// Most plaintext bytes of any part: S3's largest single PUT, 5 GiB. Only part 0 may be longer than
+/// [`UPLOAD_PART_PLAIN_MAX`], because its stored bytes may be spread over several store parts.
+pub const PART_PLAIN_MAX: u64 = 5_368_709_120;
 /// Most plaintext bytes of an object stored by one request of 5 GiB; above it the gateway makes a
 /// multipart upload of its own.
 pub const SINGLE_PLAIN_MAX: u64 = 5_365_925_024;
@@ -168,7 +171,8 @@ mod tests {
 
     #[test]
     fn the_largest_part_and_the_largest_single_object_fill_five_gibibytes() {
-        assert!(part_stored_len(PART_PLAIN_MAX).unwrap() <= 5 << 30);
+        assert!(part_stored_len(UPLOAD_PART_PLAIN_MAX).unwrap() <= 5 << 30);
+        assert!(part_stored_len(UPLOAD_PART_PLAIN_MAX + 1).unwrap() > 5 << 30);
         assert_eq!(part_stored_len(PART_PLAIN_MAX + 1), None);
         let above = PART_PLAIN_MAX + 1;
         assert!(above + 32 * segments(above) + PART_HEADER > 5 << 30);

@@ -66,7 +66,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`SealError::InvalidParts`] unless there are 1 to 9 999 parts in ascending order, all but the
-    /// last of at least 5 MiB, none above [`size::PART_PLAIN_MAX`].
+    /// last of at least 5 MiB, none above [`size::UPLOAD_PART_PLAIN_MAX`].
     pub fn multipart(parts: Vec<PartEntry>, checksum: Option<Checksum>) -> Result<Self, SealError> {
         let layout = Layout::from_parts(true, parts).ok_or(SealError::InvalidParts)?;
         Ok(Self { layout, checksum })

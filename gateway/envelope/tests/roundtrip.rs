@@ -107,7 +107,7 @@ fn the_most_parts_fit_and_their_trailer_is_bounded() {
     );
     // The fewest parts for the most padding.
     let largest = |number| PartEntry {
-        plain_len: size::PART_PLAIN_MAX,
+        plain_len: size::UPLOAD_PART_PLAIN_MAX,
         ..entry(number)
     };
     let manifest = Manifest::multipart((1..=11).map(largest).collect(), None).unwrap();
@@ -163,8 +163,12 @@ fn a_sealer_takes_exactly_what_was_announced() {
     let mut done = sealer(0);
     assert!(done.seal(buffer(0)).is_ok());
     assert!(done.is_done() && done.seal(buffer(0)).is_err());
-    let too_long = BodySealer::new(&engine, &secrets(), PartNumber::SINGLE, size::PART_PLAIN_MAX + 1);
-    assert!(too_long.is_err());
+    let sealer = |part, length| BodySealer::new(&engine, &secrets(), part, length);
+    assert!(sealer(PartNumber::SINGLE, size::PART_PLAIN_MAX).is_ok());
+    assert!(sealer(PartNumber::SINGLE, size::PART_PLAIN_MAX + 1).is_err());
+    let upload = PartNumber::upload(1).unwrap();
+    assert!(sealer(upload, size::UPLOAD_PART_PLAIN_MAX).is_ok());
+    assert!(sealer(upload, size::UPLOAD_PART_PLAIN_MAX + 1).is_err());
 }
 
 #[test]

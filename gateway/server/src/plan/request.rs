@@ -6,8 +6,8 @@
 //! that the format keeps for itself.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sceau_envelope::Metadata;
 use sceau_envelope::secrets::PartNumber;
-use sceau_envelope::{Metadata, size};
 use sceau_s3wire::copy_source::{self, CopySource};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
@@ -421,6 +421,3 @@ fn list_parts(head: &Head<'_>) -> Result<RequestPlan> {
             .min(LISTED_PARTS_MAX),
     })
 }
-
-/// Largest plaintext that one part may have, in bytes.
-pub const PART_PLAIN_BYTES_MAX: u64 = size::PART_PLAIN_MAX;
