@@ -35,15 +35,17 @@ class Run:
     def __call__(self, step, method, key="", query=(), headers=None, body=b"", bucket=None):
         path = f"/{bucket or self.bucket}" + (f"/{key}" if key else "")
         answer = self.endpoint.send(method, path, query, headers, body)
-        self.seen[step] = self._comparable(answer)
+        self.seen[step] = self._comparable(answer, method in ("GET", "HEAD") and key != "")
         return answer
 
     def _tag(self, etag):
         """Entity tags by the order of their first appearance."""
         plain = etag.replace("&quot;", "").replace("&#34;", "").strip('"')
+        # Of the tag of a part, what belongs to the store.
+        plain = re.sub(r"^([0-9a-f]{32})-(u|[A-Za-z0-9_-]{60,})$", r"\1", plain)
         return f"<etag {self.etags.setdefault(plain, len(self.etags))}>"
 
-    def _comparable(self, answer):
+    def _comparable(self, answer, reads_object):
         if answer is None:
             return {"status": "connection closed"}
         seen = {"status": answer.status}
@@ -51,6 +53,8 @@ class Run:
             value = answer.headers.get(name)
             if value is not None:
                 seen[f"header:{name}"] = self._value(name, value)
+        if not (reads_object and answer.status in (200, 206)):
+            seen.pop("header:accept-ranges", None)
         if answer.headers.get("content-type", "").endswith("xml") or answer.body.startswith(b"<?xml"):
             seen.pop("header:content-length", None)
             seen["body"] = self._document(answer.body)
@@ -66,25 +70,27 @@ class Run:
         return value.replace(self.bucket, "<bucket>").replace(self.endpoint.host, "<host>")
 
     def _document(self, body):
-        """Elements as (path, text), without those that are the store's own."""
+        """A document as its simple elements by name, and its compound elements in their order."""
         if not body:
-            return []
-        leaves = []
+            return {}
+        root = xml.etree.ElementTree.fromstring(body)
+        document = {"root": root.tag.split("}")[-1]}
+        for child in root:
+            name = child.tag.split("}")[-1]
+            if len(child):
+                fields = {inner.tag.split("}")[-1]: self._leaf(inner) for inner in child if len(inner) == 0}
+                document.setdefault(name, []).append({key: value for key, value in fields.items() if value is not None})
+            else:
+                value = self._leaf(child)
+                if value is not None and not (document["root"] == "Error" and name != "Code"):
+                    document[name] = value
+        return document
 
-        def walk(element, path):
-            name = element.tag.split("}")[-1]
-            here = f"{path}/{name}"
-            for child in element:
-                walk(child, here)
-            if len(element) == 0:
-                leaves.append((here, self._leaf(name, element.text or "")))
-
-        walk(xml.etree.ElementTree.fromstring(body), "")
-        return [leaf for leaf in leaves if leaf[1] != "<ignored>"]
-
-    def _leaf(self, name, text):
+    def _leaf(self, element):
+        """The text of an element, or None where it is the server's own."""
+        name, text = element.tag.split("}")[-1], element.text or ""
         if name in ("RequestId", "HostId", "Message", "ID", "DisplayName", "Resource", "Location", "BucketName"):
-            return "<ignored>"
+            return None
         if name in ("LastModified", "CreationDate", "Initiated"):
             return "<date>" if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text) else text
         if name == "ETag":
@@ -215,7 +221,7 @@ def listings(run):
 
 def pages(run):
     for key in KEYS:
-        run(f"put {key}", "PUT", key, body=b"x")
+        run(f"put {key}", "PUT", key, body=key.encode())
     for delimiter in ("", "/"):
         token, number = None, 0
         while True:
@@ -231,7 +237,7 @@ def pages(run):
 
 def deletions(run):
     for key in ("a", "b", "c d&<>", "e"):
-        run(f"put {key}", "PUT", key, body=b"x")
+        run(f"put {key}", "PUT", key, body=key.encode())
     run("one", "DELETE", "a")
     run("one again", "DELETE", "a")
     import hashlib
@@ -306,20 +312,36 @@ CASES = [
 
 
 def differences(direct, gateway):
+    """Step, field and both values; fields of documents one by one."""
     for step in direct:
-        for field in sorted(direct[step].keys() | gateway.get(step, {}).keys()):
-            one, other = direct[step].get(field), gateway.get(step, {}).get(field)
-            if one != other:
-                yield step, field, one, other
+        one, other = _fields(direct[step]), _fields(gateway.get(step, {}))
+        for field in sorted(one.keys() | other.keys()):
+            if one.get(field) != other.get(field):
+                yield step, field, one.get(field), other.get(field)
+
+
+def _fields(seen):
+    fields = {name: value for name, value in seen.items() if name != "body"}
+    body = seen.get("body", b"")
+    if not isinstance(body, dict):
+        return {**fields, "body": body}
+    for name, value in body.items():
+        fields[f"xml:{name}"] = value
+    return fields
+
+
+USED, RAN = set(), set()
 
 
 def allowed(case, step, field, one, other):
-    for entry in ALLOWED:
+    found = False
+    for number, entry in enumerate(ALLOWED):
         values = entry.get("direct", str(one)) == str(one) and entry.get("gateway", str(other)) == str(other)
-        names = entry["case"] in ("*", case) and (entry["step"] == "*" or re.fullmatch(entry["step"], step))
-        if names and entry["field"] == field and values:
-            return True
-    return False
+        names = entry["case"] in ("*", case) and re.fullmatch(entry["step"], step)
+        if names and values and re.fullmatch(entry["field"], field):
+            USED.add(number)
+            found = True
+    return found
 
 
 def shown(value):
@@ -334,6 +356,7 @@ def test_the_gateway_answers_as_the_store_does(plain, case):
     direct, gateway = Run(Endpoint.behind(plain), direct_bucket), Run(Endpoint.of(plain), bucket)
     case(direct)
     case(gateway)
+    RAN.add(case)
     found = [
         difference
         for difference in differences(direct.seen, gateway.seen)
@@ -343,6 +366,9 @@ def test_the_gateway_answers_as_the_store_does(plain, case):
     assert not found, "\n" + "\n".join(report)
 
 
-def test_every_allowed_difference_has_a_reason():
+def test_every_allowed_difference_has_a_reason_and_happens():
     assert all(len(entry["reason"]) > 10 for entry in ALLOWED)
-    assert settings.ROOT.exists()
+    if RAN != set(CASES) or settings.DIRECT:
+        pytest.skip("not every case ran")
+    stale = [entry for number, entry in enumerate(ALLOWED) if number not in USED and not entry.get("rare")]
+    assert not stale

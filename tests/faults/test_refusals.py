@@ -138,10 +138,6 @@ def test_an_unknown_access_key_and_none_at_all(an_object):
     an_object.refused(an_object.put(), "InvalidAccessKeyId", 403)
 
 
-def test_another_region(an_object):
-    an_object.refused(an_object.put(region="mars-east-1"), "AuthorizationHeaderMalformed", 400)
-
-
 def test_the_policy_holds(an_object):
     endpoint = an_object.endpoint
     endpoint.access_key, endpoint.secret_key = gateways.LIMITED_ACCESS_KEY, gateways.LIMITED_SECRET_KEY
