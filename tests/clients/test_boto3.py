@@ -33,15 +33,6 @@ def test_every_size_comes_back(front, bucket, content, checksums):
         assert item["ETag"] == s3.head_object(Bucket=bucket, Key=item["Key"])["ETag"]
 
 
-def test_an_empty_object_does_not_confuse_the_next_request(front, bucket, content):
-    """botocore keeps a final answer that came without `100 Continue` for the next request of the connection."""
-    s3 = front.boto(max_pool_connections=1)
-    for turn in range(3):
-        s3.put_object(Bucket=bucket, Key=f"empty{turn}", Body=b"")
-        assert s3.put_object(Bucket=bucket, Key=f"full{turn}", Body=content(300_000, turn)).get("ETag")
-    assert front.fetch(bucket, "full2") == content(300_000, 2)
-
-
 @pytest.mark.parametrize("checksums", CHECKSUMS)
 def test_the_transfer_manager_moves_many_parts(front, bucket, content, tmp_path, checksums):
     from boto3.s3.transfer import TransferConfig

@@ -418,6 +418,18 @@ def test_ambiguous_framing_is_refused(an_object, way):
     an_object.nothing_new()
 
 
+@pytest.mark.parametrize("path", ["an object", "nothing"])
+def test_an_answer_without_100_continue_ends_the_connection(an_object, path):
+    """aws-cli keeps such an answer's status for the next request of the connection, and then misreads that."""
+    bucket = an_object.bucket if path == "an object" else "no-such-bucket-0"
+    headers = an_object.endpoint.signed("PUT", f"/{bucket}/empty", (), {}, raw.UNSIGNED).headers
+    headers = {**headers, "expect": "100-continue", "content-length": "0"}
+    with an_object.endpoint.connect() as connection:
+        connection.sendall(an_object.endpoint.head("PUT", f"/{bucket}/empty", (), headers))
+        first = connection.recv(4096)
+    assert first.startswith(b"HTTP/1.1 100") or b"connection: close" in first.lower(), first
+
+
 def test_old_http_is_refused(an_object):
     headers = an_object.endpoint.signed("PUT", an_object.path, (), {}, raw.UNSIGNED).headers
     head = an_object.endpoint.head("PUT", an_object.path, (), {**headers, "content-length": "5"})
