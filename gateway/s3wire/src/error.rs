@@ -111,6 +111,8 @@ error_codes! {
     KeyTooLong = "KeyTooLongError", 400, Never, "Your key is too long.";
     /// The XML body is not well formed or not of the expected shape.
     MalformedXml = "MalformedXML", 400, Never, "The XML that you provided was not well formed or did not validate against our published schema.";
+    /// The trailer of a chunked body is broken, lacks what was announced, or has what was not.
+    MalformedTrailer = "MalformedTrailerError", 400, Never, "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     /// The request line and headers, or a control body, are too long.
     MaxMessageLengthExceeded = "MaxMessageLengthExceeded", 400, Never, "Your request was too large.";
     /// User metadata is larger than 2 KB.

@@ -6,17 +6,17 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod amztime;
-pub mod checksum;
-pub mod error;
-pub mod target;
-pub mod payload;
-pub mod sigv4;
-pub mod xml;
 pub mod bucket_name;
+pub mod checksum;
 pub mod conditional;
 pub mod copy_source;
+pub mod error;
 pub mod etag;
+pub mod headers;
 pub mod op;
+pub mod payload;
 pub mod range;
 pub mod router;
-pub mod headers;
+pub mod sigv4;
+pub mod target;
+pub mod xml;

@@ -311,7 +311,7 @@ fn the_length_must_be_declared_as_a_number() {
 /// Traps: a missing final chunk, missing or foreign trailers, wrong lengths, broken line ends.
 #[test]
 fn broken_framing_is_refused_however_it_is_split() {
-    use ErrorCode::{BadDigest, IncompleteBody, InvalidRequest};
+    use ErrorCode::{BadDigest, IncompleteBody, InvalidRequest, MalformedTrailer};
     let crc = Hasher::of(Algorithm::Crc32, b"hello").to_base64();
     let good = format!("5\r\nhello\r\n0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n");
     let long_line = format!("{}5\r\nhello\r\n", "0".repeat(1025));
@@ -326,7 +326,7 @@ fn broken_framing_is_refused_however_it_is_split() {
         (good.trim_end().into(), IncompleteBody),
         (good[..good.len() - 2].into(), IncompleteBody),
         (format!("{good}\r"), IncompleteBody),
-        ("5\r\nhello\r\n0\r\n\r\n".into(), InvalidRequest),
+        ("5\r\nhello\r\n0\r\n\r\n".into(), MalformedTrailer),
         ("4\r\nhell\r\n0\r\n\r\n".into(), IncompleteBody),
         ("6\r\nhello!\r\n0\r\n\r\n".into(), IncompleteBody),
         ("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n".into(), IncompleteBody),
@@ -342,19 +342,19 @@ fn broken_framing_is_refused_however_it_is_split() {
         ("0x5\r\nhello\r\n".into(), InvalidRequest),
         ("5;chunk-signature=00\r\nhello\r\n".into(), InvalidRequest),
         (long_line, InvalidRequest),
-        (long_trailer, InvalidRequest),
-        (format!("{good}GET / HTTP/1.1\r\n"), InvalidRequest),
-        (format!("{good}\r\n\r\n"), InvalidRequest),
+        (long_trailer, MalformedTrailer),
+        (format!("{good}GET / HTTP/1.1\r\n"), MalformedTrailer),
+        (format!("{good}\r\n\r\n"), MalformedTrailer),
         (
             fields("x-amz-checksum-sha1:qvTGHdzF6KLavt4PO0gs2a6pQ00="),
-            InvalidRequest,
+            MalformedTrailer,
         ),
-        (fields("x-amz-meta-a:b"), InvalidRequest),
+        (fields("x-amz-meta-a:b"), MalformedTrailer),
         (
             fields(&format!("x-amz-trailer-signature:{}", "0".repeat(64))),
-            InvalidRequest,
+            MalformedTrailer,
         ),
-        (fields(&format!("x-amz-checksum-crc32:{crc}")), InvalidRequest),
+        (fields(&format!("x-amz-checksum-crc32:{crc}")), MalformedTrailer),
         (good.replace(&crc, "AAAAAA=="), BadDigest),
         (good.replace(&crc, "AAAA"), InvalidRequest),
         (good.replace(&crc, ""), InvalidRequest),
@@ -460,8 +460,8 @@ fn a_signed_trailer_needs_its_signature() {
         (wrong, ErrorCode::SignatureDoesNotMatch),
         (short, ErrorCode::SignatureDoesNotMatch),
         (changed, ErrorCode::SignatureDoesNotMatch),
-        (after, ErrorCode::InvalidRequest),
-        (alone, ErrorCode::InvalidRequest),
+        (after, ErrorCode::MalformedTrailer),
+        (alone, ErrorCode::MalformedTrailer),
     ] {
         assert_eq!(
             up.read(body.as_bytes(), 10).unwrap_err().code(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use sceau_envelope::Engine;
 use sceau_s3wire::amztime;
 use sceau_s3wire::error::ErrorCode;
@@ -252,6 +252,9 @@ impl Service for Gateway {
         );
         let is_head = parts.method == Method::HEAD;
         let expects_continue = parts.headers.contains_key(header::EXPECT);
+        // An empty body is never polled, so no `100 Continue` goes out. botocore keeps a final answer that
+        // came in its place for the next request on the connection: there must be none.
+        let skips_continue = expects_continue && incoming.is_end_stream();
         let resource = parts.uri.path().to_owned();
         let mut body = RequestBody::new(incoming, record.bytes_in.clone());
         // Held until there is an answer: an upload's whole body, but not the body of a read.
@@ -264,20 +267,30 @@ impl Service for Gateway {
             },
         };
         match outcome {
-            Ok(answer) => respond::finish(answer, record),
+            Ok(mut answer) => {
+                if skips_continue {
+                    close(&mut answer);
+                }
+                respond::finish(answer, record)
+            }
             Err(error) => {
                 record.note_error(&error);
                 let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
                 let is_read = drain(body, expects_continue).await;
-                if !is_read || error.kind.side() == Side::Gateway {
-                    answer
-                        .headers
-                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                if !is_read || skips_continue || error.kind.side() == Side::Gateway {
+                    close(&mut answer);
                 }
                 respond::finish(answer, record)
             }
         }
     }
+}
+
+/// Ends the connection behind this answer.
+fn close(answer: &mut Answer) {
+    answer
+        .headers
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Reads what a refused request still sends, within bounds, so that the client gets to read its answer.
@@ -286,7 +299,7 @@ async fn drain(body: RequestBody, expects_continue: bool) -> bool {
     let Some(mut rest) = body.into_rest() else {
         return false;
     };
-    if hyper::body::Body::is_end_stream(&rest) {
+    if rest.is_end_stream() {
         return true;
     }
     if expects_continue {

@@ -12,6 +12,7 @@ pub use metadata::{
     MetadataError, SYSTEM_METADATA_BYTES_MAX, SealedMetadata, USER_METADATA_BYTES_MAX, metadata_from_request,
 };
 pub use request::{
-    HeaderError, HeaderRow, RESERVED_METADATA_PREFIX, RequestTreatment, check_request, forwarded_headers, request_treatment,
+    HeaderError, HeaderRow, RESERVED_METADATA_PREFIX, RequestTreatment, check_request, forwarded_headers,
+    request_treatment,
 };
 pub use response::{ResponseTreatment, passed_headers, response_treatment};

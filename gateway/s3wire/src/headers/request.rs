@@ -104,7 +104,8 @@ const EXACT: &[HeaderRow] = &[
     ("x-amz-server-side-encryption", Forwarded),
     ("x-amz-server-side-encryption-aws-kms-key-id", Forwarded),
     ("x-amz-server-side-encryption-bucket-key-enabled", Forwarded),
-    ("x-amz-server-side-encryption-context", Forwarded),
+    // Free text of the application: the store would read it.
+    ("x-amz-server-side-encryption-context", NOT_IMPLEMENTED),
     // Hints of SDKs about themselves.
     ("x-amz-user-agent", Dropped),
     ("x-amz-api-version", Dropped),

@@ -60,8 +60,11 @@ const EXACT: &[(&str, ResponseTreatment)] = &[
     ("date", Recomputed),
 ];
 
-const PREFIXES: &[(&str, ResponseTreatment)] =
-    &[("x-amz-meta-", Recomputed), ("x-amz-checksum-", Removed), ("x-amz-object-lock-", Passed)];
+const PREFIXES: &[(&str, ResponseTreatment)] = &[
+    ("x-amz-meta-", Recomputed),
+    ("x-amz-checksum-", Removed),
+    ("x-amz-object-lock-", Passed),
+];
 
 /// What happens to the response header of this name; names are lower case.
 #[must_use]

@@ -45,10 +45,10 @@ impl PayloadError {
         match self {
             Self::ChecksumMismatch(_) | Self::ContentMd5Mismatch => ErrorCode::BadDigest,
             Self::ChunkSignatureMismatch => ErrorCode::SignatureDoesNotMatch,
-            Self::ConflictingChecksums(_)
-            | Self::InvalidChecksum(_)
-            | Self::MalformedFraming(_)
-            | Self::MalformedTrailer(_) => ErrorCode::InvalidRequest,
+            Self::ConflictingChecksums(_) | Self::InvalidChecksum(_) | Self::MalformedFraming(_) => {
+                ErrorCode::InvalidRequest
+            }
+            Self::MalformedTrailer(_) => ErrorCode::MalformedTrailer,
             Self::ContentSha256Mismatch => ErrorCode::XAmzContentSha256Mismatch,
             Self::Incomplete => ErrorCode::IncompleteBody,
             Self::InvalidContentMd5 => ErrorCode::InvalidDigest,

@@ -130,10 +130,25 @@ pub fn parse_bucket_configuration(document: &[u8]) -> Result<Option<String>, Err
 /// [`XmlError`] when it is not one.
 pub fn parse_location(document: &[u8]) -> Result<Option<String>, XmlError> {
     let mut reader = Reader::new(document, CONTROL_DOCUMENT_BYTES_MAX)?;
-    reader.expect_root("LocationConstraint")?;
-    let location = reader.text()?;
+    // Some stores answer in the form of the request, with the location one level down.
+    let location = match reader.root()? {
+        "LocationConstraint" => Some(reader.text()?),
+        "CreateBucketConfiguration" => configured_location(&mut reader)?,
+        _ => return Err(XmlError::Unexpected),
+    };
     reader.finish()?;
-    Ok(Some(location).filter(|location| !location.is_empty()))
+    Ok(location.filter(|location| !location.is_empty()))
+}
+
+fn configured_location(reader: &mut Reader<'_>) -> Result<Option<String>, XmlError> {
+    let mut location = None;
+    while let Some(name) = reader.child()? {
+        match name {
+            "LocationConstraint" => location = Some(reader.text()?),
+            _ => reader.skip()?,
+        }
+    }
+    Ok(location)
 }
 
 /// The answer to GetBucketLocation; `None` is written as S3 writes its default region.

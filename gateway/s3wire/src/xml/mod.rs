@@ -14,11 +14,11 @@ pub mod write;
 
 pub use answer::{CompletedUpload, CopyOutcome, InitiatedUpload, StoreAnswer, StoreError, parse_error};
 pub use buckets::{BucketEntry, BucketList, parse_bucket_configuration, parse_location, write_location};
-pub use delete::{
-    DELETE_KEYS_MAX, DeleteEntry, DeleteError, DeleteOutcome, DeleteRequest, DeletedEntry,
-};
+pub use delete::{DELETE_KEYS_MAX, DeleteEntry, DeleteError, DeleteOutcome, DeleteRequest, DeletedEntry};
 pub use listing::{ListPage, ListedObject, ListedUpload, UploadPage};
-pub use parts::{CompletedPart, ListedPart, Owner, PARTS_MAX, PartList, parse_completed_parts, write_completed_parts};
+pub use parts::{
+    CompletedPart, ListedPart, Owner, PARTS_MAX, PartList, parse_completed_parts, write_completed_parts,
+};
 pub use read::{CONTROL_DOCUMENT_BYTES_MAX, LISTING_BYTES_MAX, XmlError};
 pub use rewrite::{
     ListRewrite, UNSIZED_KEYS_REPORTED_MAX, filter_buckets, rewrite_listing, rewrite_upload_listing,

@@ -57,7 +57,8 @@ pub async fn create(
     } else {
         Err(stored_object::refusal(response).await)
     };
-    if gateway.keyring.bucket_or_refresh(name).await.is_none() {
+    let known = gateway.keyring.bucket_or_refresh(name).await;
+    if known.map_err(|error| fault::keyring_error(&error))?.is_none() {
         match &answered {
             Ok(_) => {}
             // An earlier attempt may have stopped half-way: finish it, if the bucket holds nothing.

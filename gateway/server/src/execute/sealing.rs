@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sceau_envelope::keyring::BucketEntry;
+use sceau_envelope::keyring::{BucketEntry, FreshnessLevel, NameMode};
 use sceau_envelope::{Context, EpochKeys, Suite};
 use sceau_keys::{Krid, TenantId};
 use sceau_kms::Reason;
@@ -31,11 +31,14 @@ impl SealedBucket {
     /// sealed here, and nothing may be written to it unsealed.
     pub async fn find(gateway: &Gateway, name: &str) -> Result<Self> {
         gateway.refuse_control_bucket(name)?;
-        let entry = gateway.keyring.bucket_or_refresh(name).await.ok_or_else(|| {
+        let found = gateway.keyring.bucket_or_refresh(name).await;
+        let found = found.map_err(|error| fault::keyring_error(&error))?;
+        let entry = found.ok_or_else(|| {
             let mut error = GatewayError::code(ErrorCode::NoSuchBucket);
             error.context = "the keyring has no such bucket".into();
             error
         })?;
+        check_policy(&entry)?;
         Ok(Self {
             entry,
             tenant: gateway.keyring.tenant(),
@@ -101,4 +104,14 @@ impl SealedBucket {
             )),
         }
     }
+}
+
+/// A policy that this version cannot keep is not kept by serving the bucket without it.
+fn check_policy(entry: &BucketEntry) -> Result<()> {
+    let is_kept = entry.policy.names == NameMode::Clear && entry.policy.freshness == FreshnessLevel::R0;
+    if is_kept {
+        return Ok(());
+    }
+    let context = "the bucket's policy demands hidden names or freshness, which this version does not have";
+    Err(GatewayError::new(Kind::KeysRefused, context))
 }

@@ -156,8 +156,7 @@ impl KeyringService {
                 tokio::time::sleep(RETRY_WAIT.saturating_mul(attempt)).await;
             }
             // Takes a newer keyring into use first, so the change is made on the newest content.
-            copies.began = Some(Instant::now());
-            let etag = self.refresh_locked().await?;
+            let etag = self.refresh_locked(&mut copies).await?;
             // No entity tag: the copy had gone and was just written again from here; its tag comes
             // with the next look.
             let Some(etag) = etag else { continue };

@@ -104,6 +104,7 @@ struct Loaded {
 /// When the last look at the control bucket's copy began.
 struct Refreshed {
     began: Option<Instant>,
+    has_succeeded: bool,
 }
 
 impl KeyringService {
@@ -149,7 +150,10 @@ impl KeyringService {
             readiness,
             current: RwLock::new(Arc::new(loaded)),
             cache,
-            copies: tokio::sync::Mutex::new(Refreshed { began: None }),
+            copies: tokio::sync::Mutex::new(Refreshed {
+                began: None,
+                has_succeeded: true,
+            }),
         }))
     }
 
@@ -180,13 +184,21 @@ impl KeyringService {
 
     /// As [`KeyringService::bucket`], looking at the control bucket's copy again when the name is
     /// unknown: another gateway may just have created it.
-    pub async fn bucket_or_refresh(&self, name: &str) -> Option<BucketEntry> {
+    ///
+    /// # Errors
+    /// [`KeyringFault::Control`] when that look failed: whether the bucket exists is then not known.
+    pub async fn bucket_or_refresh(&self, name: &str) -> Result<Option<BucketEntry>, KeyringFault> {
         let known = self.bucket(name);
         if known.is_some() || name == self.control.bucket() {
-            return known;
+            return Ok(known);
         }
-        self.refresh_for_unknown().await;
-        self.bucket(name)
+        let has_looked = self.refresh_for_unknown().await;
+        match self.bucket(name) {
+            None if !has_looked => Err(KeyringFault::Control {
+                why: "the bucket is not known here, and the keyring could not be looked at".to_owned(),
+            }),
+            found => Ok(found),
+        }
     }
 
     /// All active buckets.
@@ -281,29 +293,30 @@ impl KeyringService {
     /// [`KeyringFault`]; the keyring in use stays as it is.
     pub async fn refresh(&self) -> Result<(), KeyringFault> {
         let mut copies = self.copies.lock().await;
-        copies.began = Some(Instant::now());
-        self.refresh_locked().await.map(drop)
+        self.refresh_locked(&mut copies).await.map(drop)
     }
 
-    async fn refresh_for_unknown(&self) {
+    /// Answers whether the look succeeded.
+    async fn refresh_for_unknown(&self) -> bool {
         let asked = Instant::now();
         let mut copies = self.copies.lock().await;
         if let Some(began) = copies.began {
             if began >= asked {
                 // Whoever waited for the lock profits from the look made meanwhile.
-                return;
+                return copies.has_succeeded;
             }
             tokio::time::sleep(UNKNOWN_REFRESH_INTERVAL.saturating_sub(began.elapsed())).await;
         }
-        copies.began = Some(Instant::now());
-        // Reported where it happens.
-        let _ = self.refresh_locked().await;
+        // A failure is reported where it happens.
+        self.refresh_locked(&mut copies).await.is_ok()
     }
 
     /// To be called with `copies` locked. Answers the entity tag of the control copy.
-    async fn refresh_locked(&self) -> Result<Option<String>, KeyringFault> {
+    async fn refresh_locked(&self, copies: &mut Refreshed) -> Result<Option<String>, KeyringFault> {
+        copies.began = Some(Instant::now());
         let before = self.loaded();
         let outcome = self.loader().refresh(&before).await;
+        copies.has_succeeded = outcome.is_ok();
         match &outcome {
             Ok(_) => {
                 self.readiness.set(Component::Store, State::Ready);
