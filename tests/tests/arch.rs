@@ -177,6 +177,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plan",
             "record",
             "respond",
+            "telemetry",
             "upstream",
         ],
     ),
