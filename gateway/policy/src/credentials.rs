@@ -111,8 +111,13 @@ impl Credentials {
     /// One credential without the rules on lengths: development mode, where the user chooses.
     #[must_use]
     pub fn for_development(access_key: &str, secret: String, principal: Principal) -> Self {
-        let credential = Credential { secret: SecretAccessKey::new(secret), principal };
-        Self { by_access_key: HashMap::from([(access_key.to_owned(), credential)]) }
+        let credential = Credential {
+            secret: SecretAccessKey::new(secret),
+            principal,
+        };
+        Self {
+            by_access_key: HashMap::from([(access_key.to_owned(), credential)]),
+        }
     }
 
     /// The credential of an access key.
