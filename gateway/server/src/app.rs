@@ -106,6 +106,8 @@ pub struct Gateway {
     pub signing_keys: SigningKeyCache,
     /// What signatures must satisfy.
     pub verify_rules: VerifyRules,
+    /// Places for large request documents.
+    pub documents: Semaphore,
     permits: Semaphore,
 }
 
@@ -133,6 +135,7 @@ impl Gateway {
             uploads: UploadCache::default(),
             signing_keys: SigningKeyCache::new(),
             verify_rules: VerifyRules::default(),
+            documents: Semaphore::new(limits::LARGE_DOCUMENTS_MAX),
         }))
     }
 

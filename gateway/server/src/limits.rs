@@ -12,6 +12,12 @@ pub const REQUEST_HEADERS_MAX: usize = 200;
 /// Largest XML request body in bytes: 10 000 parts with a ticket and checksums each.
 pub const XML_REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 
+/// Request documents above this size, in bytes, wait for one of [`LARGE_DOCUMENTS_MAX`] places.
+pub const SMALL_DOCUMENT_BYTES: u64 = 64 * 1024;
+
+/// Large request documents held at a time: at most 192 MiB of memory.
+pub const LARGE_DOCUMENTS_MAX: usize = 32;
+
 /// Largest XML answer of the store that is rewritten, in bytes: 1 000 keys of 1 024 escaped bytes each.
 pub const XML_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -14,10 +14,12 @@ use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::{BodyRole, PayloadPlan};
 use sceau_s3wire::sigv4::{self, Presented, RequestHead, Verified};
 use sceau_s3wire::target::{Addressing, RequestTarget, Target};
+use tokio::sync::SemaphorePermit;
 
 use crate::app::Gateway;
 use crate::crypt::seal_body::{ClientBody, PlainSource};
 use crate::error::{GatewayError, Result};
+use crate::limits;
 use crate::plan::fault;
 use crate::record::ByteCount;
 
@@ -168,13 +170,31 @@ impl Upload {
         )
     }
 
-    /// The whole of a small body, verified.
-    pub async fn collect(self, gateway: &Gateway, bytes_max: usize) -> Result<bytes::Bytes> {
-        if self.plain_len() > bytes_max as u64 {
+    /// The whole of a small body, verified. Only so many of them are held at a time that their memory
+    /// stays bounded whatever clients send.
+    pub async fn collect(self, gateway: &Gateway, bytes_max: usize) -> Result<Document<'_>> {
+        let plain_len = self.plain_len();
+        if plain_len > bytes_max as u64 {
             return Err(GatewayError::code(ErrorCode::MaxMessageLengthExceeded));
         }
-        Ok(self.into_body(gateway).collect(bytes_max).await?.0)
+        let permit = if plain_len > limits::SMALL_DOCUMENT_BYTES {
+            gateway.documents.acquire().await.ok()
+        } else {
+            None
+        };
+        let bytes = self.into_body(gateway).collect(bytes_max).await?.0;
+        Ok(Document {
+            bytes,
+            _permit: permit,
+        })
     }
+}
+
+/// A small body held in memory.
+pub struct Document<'a> {
+    /// The body.
+    pub bytes: bytes::Bytes,
+    _permit: Option<SemaphorePermit<'a>>,
 }
 
 /// Splits a request into what authentication looks at and the body.

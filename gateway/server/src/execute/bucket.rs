@@ -44,11 +44,11 @@ pub async fn create(
     gateway.refuse_control_bucket(name)?;
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
     // Refuses what is not a location; the store gets the document as it is.
-    xml::parse_bucket_configuration(&document).map_err(GatewayError::code)?;
+    xml::parse_bucket_configuration(&document.bytes).map_err(GatewayError::code)?;
     let mut create = StoreRequest::new(Method::PUT).bucket(name);
     create.headers = store_headers;
-    if !document.is_empty() {
-        create.body = StoreBody::Bytes(document);
+    if !document.bytes.is_empty() {
+        create.body = StoreBody::Bytes(document.bytes.clone());
     }
     let response = send(gateway, create).await?;
     let status = response.head.status;

@@ -53,7 +53,7 @@ pub async fn many(
         .unwrap_or_default();
     let bucket = SealedBucket::find(gateway, name).await?;
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
-    let mut wanted = DeleteRequest::parse(&document).map_err(GatewayError::code)?;
+    let mut wanted = DeleteRequest::parse(&document.bytes).map_err(GatewayError::code)?;
     let refused = take_refused(request, bucket.name(), &mut wanted);
     let mut outcome = DeleteOutcome {
         deleted: Vec::new(),

@@ -194,7 +194,7 @@ pub async fn complete(
     document: Upload,
 ) -> Result<Answer> {
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
-    let listed = xml::parse_completed_parts(&document).map_err(GatewayError::code)?;
+    let listed = xml::parse_completed_parts(&document.bytes).map_err(GatewayError::code)?;
     let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
     let opened = open_upload(gateway, &bucket, &upload).await?;
     let chosen = choose(gateway, &bucket, &upload, &opened, &listed).await?;
