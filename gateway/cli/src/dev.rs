@@ -138,6 +138,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         connections_max: 1024,
         head_bytes_max: 32 * 1024,
         header_read_wait: Duration::from_secs(20),
+        write_wait: Duration::from_secs(60),
         drain_wait: DRAIN_WAIT,
     };
     listen::serve(listener, None, options, gateway, stop::on_signal()).await;

@@ -96,6 +96,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         connections_max: config.limits.connections,
         head_bytes_max: config.limits.header_bytes,
         header_read_wait: config.limits.header_read_timeout,
+        write_wait: config.limits.body_idle_timeout,
         drain_wait: config.limits.drain_timeout,
     };
     let cut = listen::serve(data, tls, options, gateway, stop).await;

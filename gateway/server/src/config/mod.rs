@@ -227,7 +227,7 @@ pub struct LimitsConfig {
     /// From connection (or last response) to a complete request head; an unused connection is closed
     /// after it. Default 75 s: longer than the 60 s of common balancers, so that they close first.
     pub header_read_timeout: Duration,
-    /// Longest silence of a client within a body. Default 60 s.
+    /// Longest silence of a client within a body, sending or taking it. Default 60 s.
     pub body_idle_timeout: Duration,
     /// How long requests may go on after a stop was asked for. Default 5 min: uploads are long.
     pub drain_timeout: Duration,

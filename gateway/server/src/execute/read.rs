@@ -31,7 +31,10 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         conditions: &plan.conditions,
         reason,
     };
-    let opened = stored_object::open(gateway, &query, plan.range).await?;
+    let mut opened = stored_object::open(gateway, &query, plan.range).await?;
+    if lacks_checksum(&opened.object, plan) {
+        opened.object.manifest = stored_object::trailing_manifest(gateway, &query, &opened.object).await?;
+    }
     let mut headers = object_headers(&opened.object, plan);
     let mut status = StatusCode::OK;
     if let Some((first, last)) = opened.range {
@@ -57,7 +60,11 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         conditions: &plan.conditions,
         reason: Reason::ClientRead,
     };
-    let object = stored_object::head(gateway, &query).await?;
+    let object = if plan.wants_checksum && plan.range.is_none() {
+        stored_object::describe(gateway, &query).await?
+    } else {
+        stored_object::head(gateway, &query).await?
+    };
     let range = sceau_s3wire::range::resolve(plan.range, object.plain_len)
         .map_err(|_| stored_object::unsatisfiable(object.plain_len))?;
     let mut answer = Answer::empty(StatusCode::OK);
@@ -74,6 +81,15 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         .headers
         .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(answer)
+}
+
+/// Whether the checksum that was asked for can only be in a trailer that was not read: the head of the
+/// answer is sent before the body ends, so that costs a request of its own.
+fn lacks_checksum(object: &StoredObject, plan: &ReadPlan) -> bool {
+    plan.wants_checksum
+        && plan.range.is_none()
+        && object.header.metadata.checksums.is_empty()
+        && object.manifest.is_none()
 }
 
 /// The headers that describe an object.

@@ -4,6 +4,8 @@
 //! copy). What must not: the client's answer. Invariant: what leaves here has an authentic header for
 //! exactly this bucket and key, and lengths that agree with it.
 
+mod described;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,6 +28,8 @@ use crate::limits;
 use crate::plan::fault;
 use crate::plan::read::{self, Ask, Sent};
 use crate::upstream::{StoreRequest, StoreResponse, StoreResponseBody};
+
+pub use described::{describe, trailing_manifest};
 
 /// Name of the metadata header that carries the sealed header.
 pub const HEADER_METADATA: &str = "x-amz-meta-sceauh1";
@@ -54,7 +58,7 @@ pub struct StoredObject {
     pub plain_len: u64,
     /// Stored length, which agrees with it.
     pub stored_len: u64,
-    /// Whole-object checksum from the trailer, where the trailer was read.
+    /// Parts and checksum from the trailer, where the trailer was read.
     pub manifest: Option<Arc<LearntLayout>>,
 }
 

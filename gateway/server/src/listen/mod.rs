@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 pub use framing::check_framing;
@@ -47,6 +48,8 @@ pub struct ListenOptions {
     pub head_bytes_max: usize,
     /// How long a client may take to send a request head, idle time before it included.
     pub header_read_wait: Duration,
+    /// How long a client may take no byte of an answer that is ready for it.
+    pub write_wait: Duration,
     /// How long requests under way may take after the stop signal.
     pub drain_wait: Duration,
 }
@@ -86,6 +89,7 @@ pub async fn serve<S: Service>(
             service: Arc::clone(&service),
             header_read_wait: options.header_read_wait,
             head_bytes_max: options.head_bytes_max,
+            write_wait: options.write_wait,
             stop: stop.clone(),
         };
         let tls = tls.clone();
@@ -118,6 +122,7 @@ struct Connection<S> {
     service: Arc<S>,
     header_read_wait: Duration,
     head_bytes_max: usize,
+    write_wait: Duration,
     stop: watch::Receiver<bool>,
 }
 
@@ -125,6 +130,9 @@ impl<S: Service> Connection<S> {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         // Small answers must not wait for an acknowledgement (RFC 896 delays them).
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_wait));
+        let stream = Box::pin(stream);
         let remote = self.remote;
         match tls {
             None => self.serve(stream, false).await,
