@@ -61,13 +61,14 @@ class Site:
         )
         (folder / "policy.toml").write_text(
             '[[allow]]\nprincipal = "tester"\nbuckets = ["*"]\n'
-            'verbs = ["read", "write", "delete", "list", "create-bucket", "delete-bucket"]\n\n'
+            'verbs = ["read", "write", "delete", "list", "create-bucket", "delete-bucket",'
+            ' "configure", "read-configuration"]\n\n'
             '[[allow]]\nprincipal = "limited"\nbuckets = ["*"]\nprefixes = ["open/"]\nverbs = ["read", "write"]\n'
         )
         for path in (secret, credentials):
             path.chmod(0o600)
 
-    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None):
+    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more=""):
         """Writes a configuration file and returns its path."""
         tls = ""
         if certificates:
@@ -100,7 +101,7 @@ credentials = "credentials.toml"
 policy = "policy.toml"
 [log]
 level = "debug"
-"""
+{more}"""
         )
         return path
 
@@ -118,13 +119,13 @@ level = "debug"
         words = head.split()
         return run([*words, "--config", path, *rest], self.env, **options)
 
-    def start(self, name, certificates=None):
+    def start(self, name, certificates=None, more=""):
         """Starts a gateway with its own copy of the keyring and waits until it is ready."""
         keyring = self.folder / f"{name}-keyring"
         if not keyring.exists():
             shutil.copy(self.folder / "keyring", keyring)
         data, admin = free_port(), free_port()
-        config = self.config(name, data, admin, certificates, keyring=keyring)
+        config = self.config(name, data, admin, certificates, keyring=keyring, more=more)
         gateway = Gateway(name, config, data, admin, certificates, self)
         self.gateways.append(gateway)
         gateway.start()

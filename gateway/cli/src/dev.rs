@@ -231,6 +231,8 @@ fn snapshot(access_key: &str, secret_key: String) -> Result<AccessSnapshot, Fail
         Verb::List,
         Verb::CreateBucket,
         Verb::DeleteBucket,
+        Verb::Configure,
+        Verb::ReadConfiguration,
     ];
     let everything = RuleEntry {
         name: Some("everything".to_owned()),

@@ -50,6 +50,11 @@ pub enum Verb {
     CreateBucket,
     /// Delete the bucket.
     DeleteBucket,
+    /// Set and remove the documents about a bucket (versioning, lifecycle, CORS, bucket policy, bucket
+    /// tags and so on) and about objects (ACL, retention, legal hold).
+    Configure,
+    /// Read those documents.
+    ReadConfiguration,
 }
 
 /// A credentials file: `[[credential]]` tables.

@@ -169,8 +169,9 @@ impl Policy {
     /// Decides one action of one principal on one bucket.
     ///
     /// `key` is the object's key; for [`Action::List`] it is the prefix asked for, and `None` means
-    /// the whole bucket. Actions on a bucket take no key. An action on an object without a key is
-    /// denied.
+    /// the whole bucket. Actions on a bucket take no key. [`Action::Configure`] and
+    /// [`Action::ReadConfiguration`] take the key of an object's document and none for a bucket's, which
+    /// a rule with prefixes does not speak of. Any other action on an object without a key is denied.
     #[must_use]
     pub fn decide(&self, principal: &Principal, action: Action, bucket: &str, key: Option<&str>) -> Decision {
         let speaks = |rule: &Rule| rule.speaks_of(principal, bucket);
@@ -188,6 +189,8 @@ impl Policy {
             (Action::List, _) => Verb::List,
             (Action::CreateBucket, _) => Verb::CreateBucket,
             (Action::DeleteBucket, _) => Verb::DeleteBucket,
+            (Action::Configure, _) => Verb::Configure,
+            (Action::ReadConfiguration, _) => Verb::ReadConfiguration,
         };
         let key = key.unwrap_or_default();
         let denies = |rule: &Rule| {

@@ -32,6 +32,17 @@ principal = "watcher"
 buckets = ["vault"]
 verbs = ["list"]
 
+[[allow]]
+principal = "auditor"
+buckets = ["data"]
+verbs = ["read-configuration"]
+
+[[allow]]
+principal = "keeper"
+buckets = ["data"]
+prefixes = ["held/"]
+verbs = ["configure"]
+
 [[deny]]
 principal = "*"
 buckets = ["vault"]
@@ -61,7 +72,9 @@ type Row = (
 
 #[test]
 fn each_row_is_decided_by_the_rule_it_names() {
-    use Action::{CreateBucket, Delete, DeleteBucket, List, Read, SeeBucket, Write};
+    use Action::{
+        Configure, CreateBucket, Delete, DeleteBucket, List, Read, ReadConfiguration, SeeBucket, Write,
+    };
     let rows: &[Row] = &[
         // Whole service.
         ("ops", Read, "data", Some("any"), Some("allow[0]"), true),
@@ -114,6 +127,29 @@ fn each_row_is_decided_by_the_rule_it_names() {
         ("ops", Read, "data", None, None, false),
         ("ops", Write, "data", None, None, false),
         ("ops", Delete, "data", None, None, false),
+        // Documents of buckets and objects. A rule with prefixes speaks of objects' documents only.
+        ("ops", Configure, "data", None, None, false),
+        ("auditor", ReadConfiguration, "data", None, Some("allow[4]"), true),
+        (
+            "auditor",
+            ReadConfiguration,
+            "data",
+            Some("k"),
+            Some("allow[4]"),
+            true,
+        ),
+        ("auditor", Configure, "data", None, None, false),
+        (
+            "keeper",
+            Configure,
+            "data",
+            Some("held/a"),
+            Some("allow[5]"),
+            true,
+        ),
+        ("keeper", Configure, "data", Some("a"), None, false),
+        ("keeper", Configure, "data", None, None, false),
+        ("keeper", ReadConfiguration, "data", Some("held/a"), None, false),
         // Seeing a bucket comes with any right in it that is left.
         ("reports", SeeBucket, "data", None, Some("allow[1]"), true),
         ("reports", SeeBucket, "app", None, None, false),

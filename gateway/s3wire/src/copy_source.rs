@@ -5,7 +5,7 @@
 
 use crate::bucket_name;
 use crate::error::ErrorCode;
-use crate::target::{OBJECT_KEY_BYTES_MAX, encode_path, percent_decode};
+use crate::target::{OBJECT_KEY_BYTES_MAX, encode_component, encode_path, percent_decode};
 
 /// Longest header accepted: a key with every byte escaped, a bucket, a version.
 const HEADER_BYTES_MAX: usize = 8_192;
@@ -19,7 +19,7 @@ pub struct CopySource {
     pub bucket: String,
     /// The key, decoded.
     pub key: String,
-    /// The version asked for. Who cannot honour it must refuse the request.
+    /// The version asked for; without one, the current.
     pub version_id: Option<String>,
 }
 
@@ -82,10 +82,14 @@ pub fn parse_range(value: &[u8]) -> Result<(u64, u64), ErrorCode> {
     }
 }
 
-/// The value to send to a store for this source, percent-encoded.
+/// The value to send to a store for this source, percent-encoded; without a version, its current one.
 #[must_use]
-pub fn encode(bucket: &str, key: &str) -> String {
-    ["/", bucket, "/", &encode_path(key)].concat()
+pub fn encode(bucket: &str, key: &str, version: Option<&str>) -> String {
+    let path = ["/", bucket, "/", &encode_path(key)].concat();
+    match version {
+        Some(version) => [&path, VERSION_MARK, &encode_component(version)].concat(),
+        None => path,
+    }
 }
 
 fn offset(text: &str) -> Result<u64, ErrorCode> {
@@ -183,6 +187,9 @@ mod tests {
     #[test]
     fn what_is_encoded_is_read_back() {
         let key = "a b+c/é?versionId=%41&\u{1}";
-        assert_eq!(parse(encode("bkt", key).as_bytes()), source("bkt", key, None));
+        for version in [None, Some("null"), Some("a+b/c=&?versionId=d %")] {
+            let value = encode("bkt", key, version);
+            assert_eq!(parse(value.as_bytes()), source("bkt", key, version), "{value}");
+        }
     }
 }

@@ -55,6 +55,8 @@ macro_rules! error_codes {
 }
 
 error_codes! {
+    /// The bucket takes no ACLs.
+    AccessControlListNotSupported = "AccessControlListNotSupported", 400, Never, "The bucket does not allow ACLs.";
     /// The policy or the store refuses the request.
     AccessDenied = "AccessDenied", 403, Never, "Access Denied";
     /// The `Authorization` header cannot be read, or names another region or service.
@@ -87,6 +89,8 @@ error_codes! {
     InvalidArgument = "InvalidArgument", 400, Never, "Invalid Argument";
     /// The bucket name does not follow the rules.
     InvalidBucketName = "InvalidBucketName", 400, Never, "The specified bucket is not valid.";
+    /// The bucket's state does not allow the change.
+    InvalidBucketState = "InvalidBucketState", 409, Never, "The request is not valid for the current state of the bucket.";
     /// `Content-MD5` or a checksum header is not well formed.
     InvalidDigest = "InvalidDigest", 400, Never, "The Content-MD5 or checksum value that you specified is not valid.";
     /// The location asked for at CreateBucket is not available.
@@ -103,12 +107,20 @@ error_codes! {
     InvalidRequest = "InvalidRequest", 400, Never, "Invalid Request";
     /// The security credentials are not valid.
     InvalidSecurity = "InvalidSecurity", 403, Never, "The provided security credentials are not valid.";
+    /// A bucket tag breaks the rules.
+    InvalidTag = "InvalidTag", 400, Never, "The tag provided was not a valid tag.";
+    /// The bucket for logs cannot take them.
+    InvalidTargetBucketForLogging = "InvalidTargetBucketForLogging", 400, Never, "The target bucket for logging is not valid.";
     /// The session token is not one of ours.
     InvalidToken = "InvalidToken", 400, Never, "The provided token is malformed or otherwise not valid.";
     /// The request target cannot be parsed.
     InvalidUri = "InvalidURI", 400, Never, "The specified URI couldn't be parsed.";
     /// The object key is longer than 1024 bytes.
     KeyTooLong = "KeyTooLongError", 400, Never, "Your key is too long.";
+    /// The ACL document is not one.
+    MalformedAcl = "MalformedACLError", 400, Never, "The ACL that you provided was not well formed or did not validate against our published schema.";
+    /// The bucket policy document is not one.
+    MalformedPolicy = "MalformedPolicy", 400, Never, "Your policy contains a principal, action or resource that is not valid.";
     /// The XML body is not well formed or not of the expected shape.
     MalformedXml = "MalformedXML", 400, Never, "The XML that you provided was not well formed or did not validate against our published schema.";
     /// The trailer of a chunked body is broken, lacks what was announced, or has what was not.
@@ -127,26 +139,52 @@ error_codes! {
     MissingSecurityHeader = "MissingSecurityHeader", 400, Never, "Your request is missing a required header.";
     /// The bucket does not exist.
     NoSuchBucket = "NoSuchBucket", 404, Never, "The specified bucket does not exist.";
+    /// The bucket has no policy.
+    NoSuchBucketPolicy = "NoSuchBucketPolicy", 404, Never, "The bucket policy does not exist.";
+    /// The bucket has no configuration of this name.
+    NoSuchConfiguration = "NoSuchConfiguration", 404, Never, "The specified configuration does not exist.";
+    /// The bucket has no CORS rules.
+    NoSuchCorsConfiguration = "NoSuchCORSConfiguration", 404, Never, "The CORS configuration does not exist.";
     /// The object does not exist.
     NoSuchKey = "NoSuchKey", 404, Never, "The specified key does not exist.";
+    /// The bucket has no lifecycle rules.
+    NoSuchLifecycleConfiguration = "NoSuchLifecycleConfiguration", 404, Never, "The lifecycle configuration does not exist.";
+    /// The object has no retention or legal hold.
+    NoSuchObjectLockConfiguration = "NoSuchObjectLockConfiguration", 404, Never, "The specified object does not have an Object Lock configuration.";
+    /// The bucket has no public access block.
+    NoSuchPublicAccessBlockConfiguration = "NoSuchPublicAccessBlockConfiguration", 404, Never, "The public access block configuration was not found.";
+    /// The bucket has no tags.
+    NoSuchTagSet = "NoSuchTagSet", 404, Never, "The TagSet does not exist.";
     /// The multipart upload does not exist.
     NoSuchUpload = "NoSuchUpload", 404, Never, "The specified multipart upload does not exist. The upload ID might not be valid, or the multipart upload might have been aborted or completed.";
     /// The version does not exist.
     NoSuchVersion = "NoSuchVersion", 404, Never, "The specified version does not exist.";
+    /// The bucket is not a website.
+    NoSuchWebsiteConfiguration = "NoSuchWebsiteConfiguration", 404, Never, "The specified bucket does not have a website configuration.";
     /// The gateway does not answer this operation, parameter or header.
     NotImplemented = "NotImplemented", 501, Never, "A header, query parameter or operation that you provided implies functionality that is not implemented.";
     /// The condition says that the client's copy is current (no body).
     NotModified = "NotModified", 304, Never, "Not Modified";
     /// The stored object failed authentication: it was changed, moved or truncated.
     ObjectIntegrityFailure = "ObjectIntegrityFailure", 409, Never, "The stored object failed its integrity check and was refused. Trying again does not help.";
+    /// The bucket has no Object Lock configuration.
+    ObjectLockConfigurationNotFound = "ObjectLockConfigurationNotFoundError", 404, Never, "Object Lock configuration does not exist for this bucket.";
     /// The stored object was not written through the gateway.
     ObjectNotSealed = "ObjectNotSealed", 409, Never, "The stored object was not written through this gateway and was refused. Trying again does not help.";
+    /// Another change of the same resource was under way.
+    OperationAborted = "OperationAborted", 409, Safe, "A conflicting conditional operation is currently in progress against this resource. Try again.";
+    /// The bucket has no ownership controls.
+    OwnershipControlsNotFound = "OwnershipControlsNotFoundError", 404, Never, "The bucket ownership controls were not found.";
     /// A condition of the request does not hold.
     PreconditionFailed = "PreconditionFailed", 412, Never, "At least one of the preconditions that you specified did not hold.";
+    /// The bucket has no replication rules.
+    ReplicationConfigurationNotFound = "ReplicationConfigurationNotFoundError", 404, Never, "The replication configuration was not found.";
     /// The client's clock and the gateway's differ by more than fifteen minutes.
     RequestTimeTooSkewed = "RequestTimeTooSkewed", 403, Never, "The difference between the request time and the server's time is too large.";
     /// The client was too slow.
     RequestTimeout = "RequestTimeout", 400, Safe, "Your socket connection to the server was not read from or written to within the timeout period.";
+    /// The bucket has no default encryption.
+    ServerSideEncryptionConfigurationNotFound = "ServerSideEncryptionConfigurationNotFoundError", 404, Never, "The server side encryption configuration was not found.";
     /// The store or the key provider cannot be reached.
     ServiceUnavailable = "ServiceUnavailable", 503, Safe, "Service is unable to handle request.";
     /// The signature is not the one computed from the request.

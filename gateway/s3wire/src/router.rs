@@ -8,7 +8,7 @@
 use http::HeaderMap;
 
 use crate::error::ErrorCode;
-use crate::op::{Class, OPERATIONS, Operation, Row, Scope};
+use crate::op::{Operation, REFUSED, Refused, Row, Scope};
 use crate::target::QueryPair;
 
 /// Query parameters accepted in one request; S3's longest has eleven besides a signature.
@@ -77,16 +77,17 @@ pub fn route(
     };
     let parameters = routing_parameters(query)?;
     let copy_source = headers.contains_key("x-amz-copy-source");
-    let row = OPERATIONS.iter().find(|row| {
+    let row = Operation::all().map(Operation::row).find(|row| {
         row.scope == scope && row.method == method && row.copy_source == copy_source && fits(row, &parameters)
     });
-    match row {
-        Some(row) if row.class != Class::Refuse => Ok(row.operation),
-        Some(row) => Err(RouteError::new(
-            ErrorCode::NotImplemented,
-            format!("The operation {} is not supported.", row.name),
-        )),
-        None => Err(no_row(method, scope, &parameters)),
+    let refused = || {
+        REFUSED.iter().find(|refused| {
+            refused.scope == scope && refused.method == method && resembles(refused, &parameters, headers)
+        })
+    };
+    match row.map(|row| row.operation) {
+        Some(operation) => Ok(operation),
+        None => Err(refused().map_or_else(|| no_row(method, scope, &parameters), by_name)),
     }
 }
 
@@ -140,6 +141,23 @@ fn fits(row: &Row, parameters: &[(&str, &str)]) -> bool {
     selected && parameters.iter().all(|(key, _)| names(row, key))
 }
 
+/// Whether a request is of this refused operation, as far as words go.
+fn resembles(refused: &Refused, parameters: &[(&str, &str)], headers: &HeaderMap) -> bool {
+    let selected = refused.selectors.iter().all(|selector| {
+        parameters
+            .iter()
+            .any(|(key, value)| *key == selector.key() && selector.accepts(value))
+    });
+    selected && refused.header.is_none_or(|name| headers.contains_key(name))
+}
+
+fn by_name(refused: &Refused) -> RouteError {
+    RouteError::new(
+        ErrorCode::NotImplemented,
+        format!("The operation {} is not supported.", refused.name),
+    )
+}
+
 fn names(row: &Row, key: &str) -> bool {
     row.allowed.contains(&key) || row.selectors.iter().any(|selector| selector.key() == key)
 }
@@ -147,8 +165,8 @@ fn names(row: &Row, key: &str) -> bool {
 /// Says what stood in the way, as far as one thing did.
 fn no_row(method: &str, scope: Scope, parameters: &[(&str, &str)]) -> RouteError {
     let known = |key: &str| {
-        OPERATIONS
-            .iter()
+        Operation::all()
+            .map(Operation::row)
             .any(|row| row.scope == scope && row.method == method && names(row, key))
     };
     let message = match parameters.iter().find(|(key, _)| !known(key)) {

@@ -108,7 +108,7 @@ proptest::proptest! {
 
     #[test]
     fn any_key_survives_the_way_to_the_store(key in "[^\\x00]{1,200}") {
-        let request = DeleteRequest { quiet: true, objects: vec![DeleteEntry { key, etag: None }] };
+        let request = DeleteRequest { quiet: true, objects: vec![DeleteEntry { key, version_id: Some("v".into()), etag: None }] };
         proptest::prop_assert_eq!(DeleteRequest::parse(&request.to_store_xml()), Ok(request));
     }
 }

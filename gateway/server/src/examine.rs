@@ -60,6 +60,7 @@ pub async fn inspect(gateway: &Gateway, bucket: &str, key: &str) -> Result<Inspe
     let query = ObjectQuery {
         bucket: &bucket,
         key,
+        version: None,
         conditions: &conditions,
         reason: Reason::Scan,
     };
@@ -112,6 +113,7 @@ pub async fn verify(gateway: &Gateway, bucket: &str, key: &str) -> Result<u64> {
     let query = ObjectQuery {
         bucket: &bucket,
         key,
+        version: None,
         conditions: &conditions,
         reason: Reason::Scan,
     };

@@ -18,6 +18,10 @@ pub const SMALL_DOCUMENT_BYTES: u64 = 64 * 1024;
 /// Large request documents held at a time: at most 192 MiB of memory.
 pub const LARGE_DOCUMENTS_MAX: usize = 32;
 
+/// A document about a bucket or an object, in bytes, either way. S3's largest, a lifecycle or a
+/// replication configuration of 1000 rules, stays below.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest XML answer of the store that is rewritten, in bytes: 1 000 keys of 1 024 escaped bytes each.
 pub const XML_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 

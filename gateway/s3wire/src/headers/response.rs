@@ -33,6 +33,7 @@ const EXACT: &[(&str, ResponseTreatment)] = &[
     ("x-amz-replication-status", Passed),
     ("x-amz-request-charged", Passed),
     ("x-amz-bucket-region", Passed),
+    ("x-amz-transition-default-minimum-object-size", Passed),
     ("x-amz-abort-date", Passed),
     ("x-amz-abort-rule-id", Passed),
     ("x-amz-server-side-encryption", Passed),

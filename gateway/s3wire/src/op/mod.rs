@@ -4,9 +4,12 @@
 //! authorisation need to know about it. What must not: how an operation is carried out.
 //! Invariant: an operation without a row does not exist; adding one is adding a row.
 
+mod document;
+mod refused;
 mod table;
 
-pub use table::OPERATIONS;
+pub use document::Document;
+pub use refused::{ALIASES, REFUSED, Refused};
 
 /// What the gateway does with the bytes of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,10 @@ pub enum Action {
     CreateBucket,
     /// Deletes a bucket.
     DeleteBucket,
+    /// Changes or removes a document about a bucket or an object: lifecycle, ACL, retention and so on.
+    Configure,
+    /// Reads such a document.
+    ReadConfiguration,
     /// Learns that a bucket exists. Comes with any right in that bucket.
     SeeBucket,
 }
@@ -130,16 +137,21 @@ macro_rules! operations {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Operation {
             $( $(#[doc = $doc])+ $name, )+
+            /// Sets, reads or removes a document that the store keeps about a bucket or an object.
+            Document(Document),
         }
 
         impl Operation {
-            /// Every operation, in declaration order.
-            pub const ALL: &'static [Self] = &[$( Self::$name, )+];
+            /// Every operation but those on documents, in declaration order.
+            const OWN: &'static [Self] = &[$( Self::$name, )+];
 
             /// The operation's row.
             #[must_use]
             pub const fn row(self) -> &'static Row {
-                match self { $( Self::$name => &table::$name, )+ }
+                match self {
+                    $( Self::$name => &table::$name, )+
+                    Self::Document(document) => document.row(),
+                }
             }
         }
     };
@@ -160,6 +172,8 @@ operations! {
     ListObjects,
     /// Lists objects, second version of the interface.
     ListObjectsV2,
+    /// Lists the versions of objects.
+    ListObjectVersions,
     /// Lists uploads in progress.
     ListMultipartUploads,
     /// Deletes up to 1000 objects.
@@ -188,7 +202,32 @@ operations! {
     ListParts,
 }
 
+/// The class of the S3 operation of this name; `None` when the interface has no such operation.
+#[must_use]
+pub fn class_of(name: &str) -> Option<Class> {
+    let row = Operation::all().find(|operation| operation.name() == name);
+    let alias = || {
+        ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == name)
+            .map(|(_, known)| *known)
+    };
+    let refused = || {
+        REFUSED
+            .iter()
+            .any(|refused| refused.name == name)
+            .then_some(Class::Refuse)
+    };
+    row.or_else(alias).map(Operation::class).or_else(refused)
+}
+
 impl Operation {
+    /// Every operation that is answered.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let documents = Document::ALL.iter().copied().map(Self::Document);
+        Self::OWN.iter().copied().chain(documents)
+    }
+
     /// The operation's name in the S3 interface, for logs and audit records.
     #[must_use]
     pub const fn name(self) -> &'static str {

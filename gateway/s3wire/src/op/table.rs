@@ -9,38 +9,15 @@
 
 use super::{Action, Class, Operation, Row, Scope, Selector, Subject};
 
-/// Query parameters that override headers of the answer to a read.
-const RESPONSE_OVERRIDES: &[&str] = &[
+/// Query parameters of a read: headers of the answer that are overridden, and the version.
+const READ_PARAMETERS: &[&str] = &[
     "response-cache-control",
     "response-content-disposition",
     "response-content-encoding",
     "response-content-language",
     "response-content-type",
     "response-expires",
-];
-
-/// Every row, one per [`Operation`].
-pub const OPERATIONS: &[Row] = &[
-    ListBuckets,
-    CreateBucket,
-    HeadBucket,
-    DeleteBucket,
-    GetBucketLocation,
-    ListObjects,
-    ListObjectsV2,
-    ListMultipartUploads,
-    DeleteObjects,
-    GetObject,
-    HeadObject,
-    PutObject,
-    CopyObject,
-    DeleteObject,
-    CreateMultipartUpload,
-    UploadPart,
-    UploadPartCopy,
-    CompleteMultipartUpload,
-    AbortMultipartUpload,
-    ListParts,
+    "versionId",
 ];
 
 pub(super) const ListBuckets: Row = Row {
@@ -142,6 +119,26 @@ pub(super) const ListObjectsV2: Row = Row {
     subject: Subject::Prefix,
 };
 
+pub(super) const ListObjectVersions: Row = Row {
+    operation: Operation::ListObjectVersions,
+    name: "ListObjectVersions",
+    class: Class::PassRewrite,
+    scope: Scope::Bucket,
+    method: "GET",
+    selectors: &[Selector::Flag("versions")],
+    allowed: &[
+        "delimiter",
+        "encoding-type",
+        "key-marker",
+        "max-keys",
+        "prefix",
+        "version-id-marker",
+    ],
+    copy_source: false,
+    action: Action::List,
+    subject: Subject::Prefix,
+};
+
 pub(super) const ListMultipartUploads: Row = Row {
     operation: Operation::ListMultipartUploads,
     name: "ListMultipartUploads",
@@ -182,7 +179,7 @@ pub(super) const GetObject: Row = Row {
     scope: Scope::Object,
     method: "GET",
     selectors: &[],
-    allowed: RESPONSE_OVERRIDES,
+    allowed: READ_PARAMETERS,
     copy_source: false,
     action: Action::Read,
     subject: Subject::Key,
@@ -195,7 +192,7 @@ pub(super) const HeadObject: Row = Row {
     scope: Scope::Object,
     method: "HEAD",
     selectors: &[],
-    allowed: RESPONSE_OVERRIDES,
+    allowed: READ_PARAMETERS,
     copy_source: false,
     action: Action::Read,
     subject: Subject::Key,
@@ -234,7 +231,7 @@ pub(super) const DeleteObject: Row = Row {
     scope: Scope::Object,
     method: "DELETE",
     selectors: &[],
-    allowed: &[],
+    allowed: &["versionId"],
     copy_source: false,
     action: Action::Delete,
     subject: Subject::Key,

@@ -25,6 +25,8 @@ pub struct DeleteRequest {
 pub struct DeleteEntry {
     /// The key.
     pub key: String,
+    /// The version to destroy.
+    pub version_id: Option<String>,
     /// Delete only if the object has this entity tag: the client's form, as sent.
     pub etag: Option<String>,
 }
@@ -35,7 +37,7 @@ impl DeleteRequest {
     /// # Errors
     ///
     /// `MalformedXml` when it is not a `Delete` of 1 to [`DELETE_KEYS_MAX`] keys, `KeyTooLong`,
-    /// `NotImplemented` for versions and for conditions on sizes and times.
+    /// `NotImplemented` for conditions on sizes and times.
     pub fn parse(document: &[u8]) -> Result<Self, ErrorCode> {
         let mut reader = Reader::new(document, CONTROL_DOCUMENT_BYTES_MAX).map_err(XmlError::code)?;
         reader.expect_root("Delete").map_err(XmlError::code)?;
@@ -64,6 +66,7 @@ impl DeleteRequest {
         for object in &self.objects {
             xml.open("Object");
             xml.key_element("Key", &object.key);
+            xml.optional("VersionId", object.version_id.as_deref());
             xml.optional("ETag", object.etag.as_deref().map(etag::to_store).as_deref());
             xml.close("Object");
         }
@@ -80,8 +83,9 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<DeleteEntry, ErrorCode> {
         match name {
             "Key" => entry.key = text,
             "ETag" => entry.etag = Some(text).filter(|tag| !tag.is_empty()),
-            "VersionId" | "Size" | "LastModifiedTime" if text.is_empty() => {}
-            "VersionId" | "Size" | "LastModifiedTime" => return Err(ErrorCode::NotImplemented),
+            "VersionId" => entry.version_id = Some(text).filter(|version| !version.is_empty()),
+            "Size" | "LastModifiedTime" if text.is_empty() => {}
+            "Size" | "LastModifiedTime" => return Err(ErrorCode::NotImplemented),
             _ => return Err(ErrorCode::MalformedXml),
         }
     }

@@ -255,6 +255,33 @@ impl<'x> Reader<'x> {
     }
 }
 
+/// Whether a text of the document, whole or between colons and slashes, is `word`: a bucket's name as it
+/// stands in `<Bucket>` or in an ARN.
+///
+/// # Errors
+///
+/// [`XmlError`] when the document is not XML, or has more than one root.
+pub fn mentions(document: &[u8], word: &str) -> Result<bool, XmlError> {
+    let mut reader = Reader::new(document, CONTROL_DOCUMENT_BYTES_MAX)?;
+    reader.root()?;
+    // A text may come in pieces, around references and comments.
+    let mut text = String::new();
+    while reader.depth > 0 {
+        match reader.step()? {
+            Step::Text(piece) => text.push_str(&piece),
+            Step::Open(_) | Step::Close => {
+                if text.split([':', '/']).any(|part| part.trim() == word) {
+                    return Ok(true);
+                }
+                text.clear();
+            }
+            Step::End => return Err(XmlError::NotWellFormed),
+        }
+    }
+    reader.finish()?;
+    Ok(false)
+}
+
 /// Reads a decimal number, with white space around it.
 pub(super) fn parse_number(text: &str) -> Result<u64, XmlError> {
     let digits = text.trim();

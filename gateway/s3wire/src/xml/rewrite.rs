@@ -23,7 +23,7 @@ pub struct ListRewrite {
     pub unsized_keys: Vec<String>,
 }
 
-/// Rewrites the answer to ListObjects or ListObjectsV2: sizes through `plain_size`, entity tags to
+/// Rewrites the answer to ListObjects, ListObjectsV2 or ListObjectVersions: sizes through `plain_size`, entity tags to
 /// the client's form, checksum elements removed.
 ///
 /// # Errors
@@ -34,7 +34,12 @@ pub fn rewrite_listing(
     plain_size: impl Fn(u64) -> Option<u64>,
 ) -> Result<ListRewrite, XmlError> {
     let mut reader = Reader::new(document, LISTING_BYTES_MAX)?;
-    reader.expect_root("ListBucketResult")?;
+    let entry = match reader.root()? {
+        "ListBucketResult" => "Contents",
+        // Its other entries, delete markers, have neither size nor entity tag.
+        "ListVersionsResult" => "Version",
+        _ => return Err(XmlError::Unexpected),
+    };
     let mut edits = Edits::default();
     let mut report = ListRewrite {
         xml: Vec::new(),
@@ -42,7 +47,7 @@ pub fn rewrite_listing(
         unsized_keys: Vec::new(),
     };
     while let Some(name) = reader.child()? {
-        if name != "Contents" {
+        if name != entry {
             reader.skip()?;
             continue;
         }

@@ -2,7 +2,8 @@
 //!
 //! What lives here: a copy by the store with the header sealed anew for the new name. What must not:
 //! payload bytes; none passes through the gateway. Invariant: the copied bytes are those of the very
-//! object whose header was opened: the store is told its ETag.
+//! object whose header was opened: the store is told its ETag,
+//! and its version where it has one.
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     let query = ObjectQuery {
         bucket: &from,
         key: &plan.source.key,
+        version: plan.source.version_id.as_deref(),
         conditions: &plan.source_conditions,
         reason: Reason::Copy,
     };
@@ -67,7 +69,11 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         .get(http::header::ETAG)
         .cloned()
         .ok_or_else(|| GatewayError::new(Kind::StoreProtocol, "the store sent no ETag"))?;
-    let encoded = copy_source::encode(from.name(), &plan.source.key);
+    let encoded = copy_source::encode(
+        from.name(),
+        &plan.source.key,
+        query.version.or(stored_object::version(&source.store_headers)),
+    );
     let copied = if source.stored_len <= COPY_BYTES_MAX {
         copy_once(gateway, &to, &plan.name.key, store_headers, &encoded, &etag).await?
     } else {

@@ -25,11 +25,19 @@ use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
 
 /// DeleteObject.
-pub async fn one(gateway: &Gateway, name: ObjectName, store_headers: HeaderMap) -> Result<Answer> {
+pub async fn one(
+    gateway: &Gateway,
+    name: ObjectName,
+    version: Option<String>,
+    store_headers: HeaderMap,
+) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &name.bucket).await?;
     let mut delete = StoreRequest::new(Method::DELETE)
         .bucket(bucket.name())
         .key(name.key);
+    if let Some(version) = version {
+        delete = delete.query("versionId", version);
+    }
     delete.headers = store_headers;
     let (headers, _) = success(send(gateway, delete).await?).await?;
     let mut answer = Answer::empty(StatusCode::NO_CONTENT);
@@ -89,7 +97,7 @@ fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) 
         if !may {
             refused.push(DeleteError {
                 key: object.key.clone(),
-                version_id: None,
+                version_id: object.version_id.clone(),
                 code: code.code().to_owned(),
                 message: code.default_message().to_owned(),
             });

@@ -34,6 +34,8 @@ const LISTING_PARAMETERS: &[&str] = &[
     "start-after",
     "upload-id-marker",
     "uploads",
+    "version-id-marker",
+    "versions",
 ];
 
 /// ListBuckets: those of the store that the sender may see and the keyring knows.
@@ -48,7 +50,10 @@ pub async fn buckets(gateway: &Gateway, request: &Authorized) -> Result<Answer> 
     Ok(answer)
 }
 
-/// ListObjects, both versions.
+/// Of these, the ones that are sent without a value when they came without one.
+const FLAGS: &[&str] = &["uploads", "versions"];
+
+/// ListObjects, both versions, and ListObjectVersions.
 pub async fn objects(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let bucket = named_bucket(gateway, request).await?;
     let (headers, body) = success(send(gateway, listing(request, Some(bucket.name()))).await?).await?;
@@ -87,7 +92,7 @@ fn listing(request: &Authorized, bucket: Option<&str>) -> StoreRequest {
     listing.bucket = bucket.map(str::to_owned);
     for pair in request.authenticated.request.target.query().pairs() {
         if LISTING_PARAMETERS.contains(&pair.name.as_str()) {
-            let value = (!pair.value.is_empty() || pair.name != "uploads").then(|| pair.value.clone());
+            let value = (!pair.value.is_empty() || !FLAGS.contains(&pair.name.as_str())).then(|| pair.value.clone());
             listing.query.push((pair.name.clone(), value));
         }
     }

@@ -10,6 +10,7 @@ pub mod delete;
 pub mod list;
 pub mod multipart;
 pub mod parts;
+pub mod pass;
 pub mod put;
 pub mod read;
 pub mod sealing;
@@ -66,12 +67,15 @@ fn role(operation: Operation) -> BodyRole {
             BodyRole::Described
         }
         Operation::CompleteMultipartUpload => BodyRole::Document,
+        Operation::Document(document) if document.row().method == "PUT" => BodyRole::Described,
+        Operation::Document(_) => BodyRole::Absent,
         Operation::ListBuckets
         | Operation::HeadBucket
         | Operation::DeleteBucket
         | Operation::GetBucketLocation
         | Operation::ListObjects
         | Operation::ListObjectsV2
+        | Operation::ListObjectVersions
         | Operation::ListMultipartUploads
         | Operation::GetObject
         | Operation::HeadObject
@@ -112,10 +116,25 @@ pub async fn execute(
             bucket::create(gateway, request, store_headers, body.take(request, role)?).await
         }
         RequestPlan::CreateUpload(plan) => multipart::create(gateway, request, *plan).await,
-        RequestPlan::Delete { name, store_headers } => delete::one(gateway, name, store_headers).await,
+        RequestPlan::Delete {
+            name,
+            version,
+            store_headers,
+        } => delete::one(gateway, name, version, store_headers).await,
         RequestPlan::DeleteBucket => bucket::delete(gateway, request).await,
         RequestPlan::DeleteMany { store_headers } => {
             delete::many(gateway, request, store_headers, body.take(request, role)?).await
+        }
+        RequestPlan::Document {
+            document,
+            store_headers,
+        } => {
+            // An absent body was taken above.
+            let sent = match role {
+                BodyRole::Absent => None,
+                BodyRole::Described | BodyRole::Document => Some(body.take(request, role)?),
+            };
+            pass::document(gateway, request, document, store_headers, sent).await
         }
         RequestPlan::HeadBucket => bucket::head(gateway, request).await,
         RequestPlan::HeadObject(plan) => read::head(gateway, &plan).await,

@@ -89,6 +89,7 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
     let query = ObjectQuery {
         bucket: &from,
         key: &copy.source.key,
+        version: copy.source.version_id.as_deref(),
         conditions: &copy.conditions,
         reason: Reason::Copy,
     };

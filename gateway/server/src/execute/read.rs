@@ -28,6 +28,7 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let query = ObjectQuery {
         bucket: &bucket,
         key: &plan.name.key,
+        version: plan.version.as_deref(),
         conditions: &plan.conditions,
         reason,
     };
@@ -57,6 +58,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let query = ObjectQuery {
         bucket: &bucket,
         key: &plan.name.key,
+        version: plan.version.as_deref(),
         conditions: &plan.conditions,
         reason: Reason::ClientRead,
     };

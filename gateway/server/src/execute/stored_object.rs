@@ -9,7 +9,7 @@ mod described;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use sceau_envelope::open::{Extent, Opener};
 use sceau_envelope::size::{self, PlainRange};
 use sceau_envelope::trailer::{FOOTER_BYTES, Footer, Layout, Manifest, Suffix};
@@ -34,12 +34,17 @@ pub use described::{describe, trailing_manifest};
 /// Name of the metadata header that carries the sealed header.
 pub const HEADER_METADATA: &str = "x-amz-meta-sceauh1";
 
+const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+
 /// Which object, and under which conditions.
 pub struct ObjectQuery<'a> {
     /// The bucket it is in.
     pub bucket: &'a SealedBucket,
     /// Its key.
     pub key: &'a str,
+    /// The version asked for; `None` for the current one.
+    pub version: Option<&'a str>,
     /// Conditions in the store's form.
     pub conditions: &'a HeaderMap,
     /// Why its key is used.
@@ -287,7 +292,7 @@ async fn ask(
     ask: Ask,
     if_match: Option<&HeaderValue>,
 ) -> Result<Answered> {
-    let response = send(gateway, query, ask, if_match).await?;
+    let response = send(gateway, query, ask, if_match, query.version).await?;
     let status = response.head.status;
     if status == StatusCode::NOT_MODIFIED {
         return Err(not_modified(&response.head.headers));
@@ -313,10 +318,14 @@ async fn send(
     query: &ObjectQuery<'_>,
     ask: Ask,
     if_match: Option<&HeaderValue>,
+    version: Option<&str>,
 ) -> Result<StoreResponse> {
     let mut request = StoreRequest::new(Method::GET)
         .bucket(query.bucket.name())
         .key(query.key);
+    if let Some(version) = version {
+        request = request.query("versionId", version);
+    }
     match if_match {
         Some(etag) => {
             request.headers.insert(header::IF_MATCH, etag.clone());
@@ -338,9 +347,25 @@ async fn send(
 pub async fn refusal(response: StoreResponse) -> GatewayError {
     let status = response.head.status;
     match response.collect(limits::ERROR_ANSWER_BYTES_MAX).await {
-        Ok((_, body)) => fault::store_answer(status, &body),
+        Ok((head, body)) => {
+            let mut error = fault::store_answer(status, &body);
+            // A read that meets a delete marker is refused, and told so.
+            for name in [DELETE_MARKER, VERSION_ID] {
+                if let Some(value) = head.headers.get(&name) {
+                    error.headers.push((name, value.clone()));
+                }
+            }
+            error
+        }
         Err(error) => fault::store_error(&error),
     }
+}
+
+/// The version that the store says it answered with. `null` names no particular one: it is what an object
+/// without a version is called, and what it is replaced by.
+pub fn version(store: &HeaderMap) -> Option<&str> {
+    let version = store.get(VERSION_ID)?.to_str().ok()?;
+    (!version.is_empty() && version != "null").then_some(version)
 }
 
 /// A 304 tells which version the client holds (RFC 9110, section 15.4.5).
@@ -410,7 +435,10 @@ async fn same_object(
     let etag = store_headers
         .get(header::ETAG)
         .ok_or_else(|| GatewayError::new(Kind::StoreProtocol, "the store sent no ETag"))?;
-    let response = send(gateway, query, ask, Some(etag)).await?;
+    // The version that answered first: an object that is replaced between two requests of one read can
+    // then be read to its end.
+    let version = query.version.or(version(store_headers));
+    let response = send(gateway, query, ask, Some(etag), version).await?;
     let status = response.head.status;
     if status == StatusCode::PRECONDITION_FAILED || status == StatusCode::NOT_FOUND {
         return Ok(None);

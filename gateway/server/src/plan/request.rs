@@ -11,7 +11,7 @@ use sceau_envelope::secrets::PartNumber;
 use sceau_s3wire::copy_source::{self, CopySource};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
-use sceau_s3wire::op::Operation;
+use sceau_s3wire::op::{Document, Operation};
 use sceau_s3wire::range::{self, RangeSpec};
 use sceau_s3wire::router;
 use sceau_s3wire::target::QueryPair;
@@ -53,6 +53,8 @@ pub struct ObjectName {
 pub struct ReadPlan {
     /// The object.
     pub name: ObjectName,
+    /// The version asked for; `None` for the current one.
+    pub version: Option<String>,
     /// The range asked for; ignored ranges are `None`.
     pub range: Option<RangeSpec>,
     /// Conditions in the store's form.
@@ -125,6 +127,8 @@ pub enum RequestPlan {
     Delete {
         /// The object.
         name: ObjectName,
+        /// The version to destroy; `None` deletes the object, which may leave its versions.
+        version: Option<String>,
         /// Headers for the store: conditions.
         store_headers: HeaderMap,
     },
@@ -132,6 +136,13 @@ pub enum RequestPlan {
     DeleteBucket,
     /// Delete the objects named in the body.
     DeleteMany {
+        /// Headers for the store.
+        store_headers: HeaderMap,
+    },
+    /// Set, read or remove a document that the store keeps.
+    Document {
+        /// The operation.
+        document: Document,
         /// Headers for the store.
         store_headers: HeaderMap,
     },
@@ -203,7 +214,9 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
         Operation::HeadBucket => RequestPlan::HeadBucket,
         Operation::DeleteBucket => RequestPlan::DeleteBucket,
         Operation::GetBucketLocation => RequestPlan::BucketLocation,
-        Operation::ListObjects | Operation::ListObjectsV2 => RequestPlan::ListObjects,
+        Operation::ListObjects | Operation::ListObjectsV2 | Operation::ListObjectVersions => {
+            RequestPlan::ListObjects
+        }
         Operation::ListMultipartUploads => RequestPlan::ListUploads,
         Operation::DeleteObjects => RequestPlan::DeleteMany {
             store_headers: headers::forwarded_headers(head.headers),
@@ -214,6 +227,7 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
         Operation::CopyObject => RequestPlan::Copy(Box::new(copy(head, store)?)),
         Operation::DeleteObject => RequestPlan::Delete {
             name: name(head)?,
+            version: version(head)?,
             store_headers: write_headers(head, store)?,
         },
         Operation::CreateMultipartUpload => RequestPlan::CreateUpload(Box::new(create_upload(head, store)?)),
@@ -228,6 +242,10 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
         },
         Operation::AbortMultipartUpload => RequestPlan::AbortUpload(upload(head)?),
         Operation::ListParts => list_parts(head)?,
+        Operation::Document(document) => RequestPlan::Document {
+            document,
+            store_headers: headers::forwarded_headers(head.headers),
+        },
     })
 }
 
@@ -248,6 +266,17 @@ fn query<'a>(head: &Head<'a>, name: &str) -> Option<&'a str> {
         .map(|pair| pair.value.as_str())
 }
 
+/// The parameter `versionId`. Like S3, an empty one is an error, and not the current version.
+fn version(head: &Head<'_>) -> Result<Option<String>> {
+    match query(head, "versionId") {
+        Some("") => Err(GatewayError::client(
+            ErrorCode::InvalidArgument,
+            "Version id cannot be the empty string",
+        )),
+        version => Ok(version.map(str::to_owned)),
+    }
+}
+
 fn read(head: &Head<'_>) -> Result<ReadPlan> {
     let overrides = overrides(head)?;
     let conditions = conditional::for_read(head.headers).map_err(GatewayError::code)?;
@@ -261,6 +290,7 @@ fn read(head: &Head<'_>) -> Result<ReadPlan> {
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"));
     Ok(ReadPlan {
         name: name(head)?,
+        version: version(head)?,
         range,
         conditions,
         overrides,
@@ -339,7 +369,8 @@ fn copy(head: &Head<'_>, store: StoreAbilities) -> Result<CopyPlan> {
         }
     };
     let changes_class = head.headers.contains_key("x-amz-storage-class");
-    if source.bucket == name.bucket && source.key == name.key && !replaces && !changes_class {
+    let is_same = source.bucket == name.bucket && source.key == name.key && source.version_id.is_none();
+    if is_same && !replaces && !changes_class {
         return Err(GatewayError::client(
             ErrorCode::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
@@ -360,14 +391,7 @@ fn source(head: &Head<'_>) -> Result<CopySource> {
         .headers
         .get("x-amz-copy-source")
         .ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
-    let source = copy_source::parse(value.as_bytes()).map_err(GatewayError::code)?;
-    if source.version_id.is_some() {
-        return Err(GatewayError::client(
-            ErrorCode::NotImplemented,
-            "Copying a version is not supported.",
-        ));
-    }
-    Ok(source)
+    copy_source::parse(value.as_bytes()).map_err(GatewayError::code)
 }
 
 fn upload(head: &Head<'_>) -> Result<UploadRef> {
