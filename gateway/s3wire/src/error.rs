@@ -99,6 +99,8 @@ error_codes! {
     InvalidObjectState = "InvalidObjectState", 403, Never, "The operation is not valid for the current state of the object.";
     /// A part named at Complete is missing or has another entity tag.
     InvalidPart = "InvalidPart", 400, Never, "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.";
+    /// The part that a read asks for does not exist.
+    InvalidPartNumber = "InvalidPartNumber", 416, Never, "The requested partnumber is not satisfiable.";
     /// The parts named at Complete are not in ascending order.
     InvalidPartOrder = "InvalidPartOrder", 400, Never, "The list of parts was not in ascending order. Parts list must be specified in order by part number.";
     /// The requested range is outside the object.

@@ -85,6 +85,9 @@ const EXACT: &[HeaderRow] = &[
     ("x-amz-copy-source-if-unmodified-since", Mapped),
     ("x-amz-metadata-directive", Mapped),
     ("x-amz-mp-object-size", Mapped),
+    ("x-amz-object-attributes", Consumed),
+    ("x-amz-max-parts", Consumed),
+    ("x-amz-part-number-marker", Consumed),
     // Sent on.
     ("x-amz-acl", Forwarded),
     ("x-amz-grant-full-control", Forwarded),

@@ -182,6 +182,8 @@ operations! {
     GetObject,
     /// Reads an object's metadata.
     HeadObject,
+    /// Reads an object's size, checksum and parts.
+    GetObjectAttributes,
     /// Writes an object.
     PutObject,
     /// Writes an object from another object.

@@ -127,8 +127,6 @@ pub const REFUSED: &[Refused] = &[
         "PUT",
         &[Flag("metadataJournalTable")],
     ),
-    // Comes with the manifest's answers.
-    object("GetObjectAttributes", "GET", &[Flag("attributes")]),
 ];
 
 /// Older names of the interface for requests of the same form.

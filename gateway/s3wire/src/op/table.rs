@@ -9,8 +9,9 @@
 
 use super::{Action, Class, Operation, Row, Scope, Selector, Subject};
 
-/// Query parameters of a read: headers of the answer that are overridden, and the version.
+/// Query parameters of a read: headers of the answer that are overridden, part and version.
 const READ_PARAMETERS: &[&str] = &[
+    "partNumber",
     "response-cache-control",
     "response-content-disposition",
     "response-content-encoding",
@@ -193,6 +194,19 @@ pub(super) const HeadObject: Row = Row {
     method: "HEAD",
     selectors: &[],
     allowed: READ_PARAMETERS,
+    copy_source: false,
+    action: Action::Read,
+    subject: Subject::Key,
+};
+
+pub(super) const GetObjectAttributes: Row = Row {
+    operation: Operation::GetObjectAttributes,
+    name: "GetObjectAttributes",
+    class: Class::Transform,
+    scope: Scope::Object,
+    method: "GET",
+    selectors: &[Selector::Flag("attributes")],
+    allowed: &["versionId"],
     copy_source: false,
     action: Action::Read,
     subject: Subject::Key,

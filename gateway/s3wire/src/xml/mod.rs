@@ -4,6 +4,7 @@
 //! access. Invariant: no document, however hostile, costs more than a constant times its length.
 
 mod answer;
+mod attributes;
 mod buckets;
 mod delete;
 mod listing;
@@ -13,6 +14,7 @@ mod rewrite;
 pub mod write;
 
 pub use answer::{CompletedUpload, CopyOutcome, InitiatedUpload, StoreAnswer, StoreError, parse_error};
+pub use attributes::{AttributeParts, ObjectAttributes};
 pub use buckets::{BucketEntry, BucketList, parse_bucket_configuration, parse_location, write_location};
 pub use delete::{DELETE_KEYS_MAX, DeleteEntry, DeleteError, DeleteOutcome, DeleteRequest, DeletedEntry};
 pub use listing::{ListPage, ListedObject, ListedUpload, UploadPage};

@@ -4,6 +4,7 @@
 //! not: decisions that need no waiting (`plan`), the writing of responses (`respond`). Invariant: every
 //! action takes its plan from an `Authorized` request.
 
+pub mod attributes;
 pub mod bucket;
 pub mod copy;
 pub mod delete;
@@ -79,6 +80,7 @@ fn role(operation: Operation) -> BodyRole {
         | Operation::ListMultipartUploads
         | Operation::GetObject
         | Operation::HeadObject
+        | Operation::GetObjectAttributes
         | Operation::CopyObject
         | Operation::DeleteObject
         | Operation::CreateMultipartUpload
@@ -102,6 +104,7 @@ pub async fn execute(
         empty.collect(gateway, 0).await?;
     }
     match plan {
+        RequestPlan::Attributes(plan) => attributes::get(gateway, &plan).await,
         RequestPlan::AbortUpload(upload) => multipart::abort(gateway, &upload).await,
         RequestPlan::BucketLocation => bucket::location(gateway, request).await,
         RequestPlan::CompleteUpload {

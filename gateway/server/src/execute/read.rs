@@ -5,21 +5,29 @@
 //! store's headers only those pass that the table of `sceau-s3wire` names.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use sceau_envelope::Checksum;
 use sceau_kms::Reason;
+use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
+use sceau_s3wire::range::RangeSpec;
 
 use crate::app::Gateway;
-use crate::error::Result;
+use crate::error::{GatewayError, Kind, Result};
 use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::limits;
+use crate::plan::attributes::{self, PartPlace};
 use crate::plan::metadata;
 use crate::plan::request::ReadPlan;
 use crate::respond::{Answer, AnswerBody};
 
-/// Reads an object or a range of it.
+/// Reads an object, a range or a part of it.
 pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
+    if let Some(number) = plan.part {
+        return get_part(gateway, &bucket, plan, number).await;
+    }
     let reason = if plan.range.is_some() {
         Reason::RangeRead
     } else {
@@ -40,16 +48,82 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let mut status = StatusCode::OK;
     if let Some((first, last)) = opened.range {
         status = StatusCode::PARTIAL_CONTENT;
-        let value = format!("bytes {first}-{last}/{}", opened.object.plain_len);
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(header::CONTENT_RANGE, value);
-        }
+        insert_range(&mut headers, first, last, opened.object.plain_len);
     }
     Ok(Answer {
         status,
         headers,
         body: AnswerBody::Plain(Box::new(opened.body)),
     })
+}
+
+/// Reads one part: first where it lies, then its bytes, of the very object that said so.
+async fn get_part(gateway: &Gateway, bucket: &SealedBucket, plan: &ReadPlan, number: u16) -> Result<Answer> {
+    for _ in 0..limits::READ_ATTEMPTS_MAX {
+        let query = ObjectQuery {
+            bucket,
+            key: &plan.name.key,
+            version: plan.version.as_deref(),
+            conditions: &plan.conditions,
+            reason: Reason::RangeRead,
+        };
+        let object = stored_object::describe(gateway, &query).await?;
+        let (mut answer, place) = part_answer(&object, plan, number)?;
+        let PartPlace::Bytes(first, last) = place else {
+            return Ok(answer);
+        };
+        let mut pinned = HeaderMap::new();
+        if let Some(etag) = object.store_headers.get(header::ETAG) {
+            pinned.insert(header::IF_MATCH, etag.clone());
+        }
+        let query = ObjectQuery {
+            conditions: &pinned,
+            ..query
+        };
+        let range = RangeSpec::Bounded { first, last };
+        match stored_object::open(gateway, &query, Some(range)).await {
+            // Replaced in between: start again with what is there now.
+            Err(error) if error.kind == Kind::Answer(ErrorCode::PreconditionFailed) => {}
+            Err(error) => return Err(error),
+            Ok(opened) => {
+                answer.body = AnswerBody::Plain(Box::new(opened.body));
+                return Ok(answer);
+            }
+        }
+    }
+    Err(GatewayError::new(
+        Kind::StoreUnavailable,
+        "the object changed during each attempt to read a part",
+    ))
+}
+
+/// Status and headers of a read of one part, and where the part lies.
+fn part_answer(object: &StoredObject, plan: &ReadPlan, number: u16) -> Result<(Answer, PartPlace)> {
+    let learnt = object.manifest.as_ref();
+    let layout = learnt
+        .map(|learnt| learnt.manifest.layout())
+        .ok_or_else(|| GatewayError::new(Kind::Internal, "an object was described without its parts"))?;
+    let place =
+        attributes::part_place(layout, number).ok_or_else(|| attributes::no_such_part(number, layout))?;
+    let mut answer = Answer::empty(StatusCode::PARTIAL_CONTENT);
+    answer.headers = object_headers(object, plan);
+    if layout.is_multi() {
+        let count = HeaderValue::from(layout.parts().len());
+        answer.headers.insert("x-amz-mp-parts-count", count);
+    }
+    match place {
+        PartPlace::Bytes(first, last) => insert_range(&mut answer.headers, first, last, object.plain_len),
+        // No range of bytes is empty; an empty object is answered as a whole.
+        PartPlace::Empty if object.plain_len == 0 => answer.status = StatusCode::OK,
+        PartPlace::Empty => {}
+    }
+    Ok((answer, place))
+}
+
+fn insert_range(headers: &mut HeaderMap, first: u64, last: u64, plain_len: u64) {
+    if let Ok(value) = HeaderValue::try_from(format!("bytes {first}-{last}/{plain_len}")) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
 }
 
 /// Reads an object's headers.
@@ -62,6 +136,18 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         conditions: &plan.conditions,
         reason: Reason::ClientRead,
     };
+    if let Some(number) = plan.part {
+        let object = stored_object::describe(gateway, &query).await?;
+        let (mut answer, place) = part_answer(&object, plan, number)?;
+        let length = match place {
+            PartPlace::Bytes(first, last) => last.saturating_sub(first).saturating_add(1),
+            PartPlace::Empty => 0,
+        };
+        answer
+            .headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        return Ok(answer);
+    }
     let object = if plan.wants_checksum && plan.range.is_none() {
         stored_object::describe(gateway, &query).await?
     } else {
@@ -75,9 +161,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     if let Some((first, last)) = range {
         answer.status = StatusCode::PARTIAL_CONTENT;
         length = last.saturating_sub(first).saturating_add(1);
-        if let Ok(value) = HeaderValue::try_from(format!("bytes {first}-{last}/{}", object.plain_len)) {
-            answer.headers.insert(header::CONTENT_RANGE, value);
-        }
+        insert_range(&mut answer.headers, first, last, object.plain_len);
     }
     answer
         .headers
@@ -102,20 +186,19 @@ fn object_headers(object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
         answer.insert(header::ETAG, etag);
     }
     metadata::to_headers(&object.header.metadata, &mut answer);
-    if plan.wants_checksum && plan.range.is_none() {
-        let sealed = object.header.metadata.checksums.first();
-        let learnt = || {
-            object
-                .manifest
-                .as_ref()
-                .and_then(|learnt| learnt.manifest.checksum())
-        };
-        if let Some(checksum) = sealed.or_else(learnt) {
-            metadata::checksum_headers(checksum, &mut answer);
-        }
+    // A part of many is not what the checksum covers, and clients would compare the two.
+    let is_whole = plan.range.is_none() && (plan.part.is_none() || !object.header.is_multi);
+    if let Some(checksum) = whole_checksum(object).filter(|_| plan.wants_checksum && is_whole) {
+        metadata::checksum_headers(checksum, &mut answer);
     }
     for (name, value) in &plan.overrides {
         answer.insert(name.clone(), value.clone());
     }
     answer
+}
+
+/// The checksum of the whole: from the header, or from the trailer where that was read.
+pub fn whole_checksum(object: &StoredObject) -> Option<&Checksum> {
+    let learnt = || object.manifest.as_ref()?.manifest.checksum();
+    object.header.metadata.checksums.first().or_else(learnt)
 }

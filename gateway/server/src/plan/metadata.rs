@@ -4,9 +4,13 @@
 //! comes back under the same name with the same bytes, and nothing else does.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sceau_envelope::metadata::DeclaredChecksum;
 use sceau_envelope::{Checksum, ChecksumAlgorithm, Metadata};
-use sceau_s3wire::checksum::{Algorithm, Value};
+use sceau_s3wire::checksum::{Algorithm, ChecksumType, HeaderMeaning, Value};
+use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers::SealedMetadata;
+
+use crate::error::{GatewayError, Result};
 
 /// What S3 calls the type of an object that has none.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
@@ -55,19 +59,71 @@ pub fn seal_checksum(value: &Value) -> Option<Checksum> {
     Checksum::full(sealed_algorithm(value.algorithm()), value.bytes())
 }
 
+/// A sealed checksum of the whole as the front shows it; none for a composite one and for algorithms
+/// that only the format knows.
+pub fn wire_checksum(checksum: &Checksum) -> Option<Value> {
+    let algorithm = wire_algorithm(checksum.algorithm()).filter(|_| !checksum.is_composite())?;
+    Value::from_bytes(algorithm, checksum.value())
+}
+
+/// The checksum that an upload announces at its creation.
+pub fn declared_checksum(client: &HeaderMap) -> Result<Option<DeclaredChecksum>> {
+    let text = |name| {
+        client
+            .get(name)
+            .map(|value: &HeaderValue| value.to_str().unwrap_or_default())
+    };
+    let Some(name) = text("x-amz-checksum-algorithm") else {
+        return match text("x-amz-checksum-type") {
+            None => Ok(None),
+            Some(_) => Err(refused("A checksum type needs a checksum algorithm.")),
+        };
+    };
+    let algorithm = match Algorithm::from_name(name) {
+        HeaderMeaning::Value(algorithm) => algorithm,
+        HeaderMeaning::Unsupported(name) => {
+            return Err(GatewayError::client(
+                ErrorCode::NotImplemented,
+                format!("The checksum algorithm {name} is not supported."),
+            ));
+        }
+        HeaderMeaning::Unknown | HeaderMeaning::NotAValue => {
+            return Err(refused("Checksum algorithm provided is unsupported."));
+        }
+    };
+    // What S3 takes when nothing is said.
+    let usual = if algorithm == Algorithm::Crc64Nvme {
+        ChecksumType::FullObject
+    } else {
+        ChecksumType::Composite
+    };
+    let kind = match text("x-amz-checksum-type") {
+        None => usual,
+        Some(name) => ChecksumType::from_name(name)
+            .ok_or_else(|| refused("Value for x-amz-checksum-type is invalid."))?,
+    };
+    if !algorithm.allows(kind) {
+        return Err(refused(
+            "The checksum type cannot be used with the checksum algorithm.",
+        ));
+    }
+    Ok(Some(DeclaredChecksum {
+        algorithm: sealed_algorithm(algorithm),
+        composite: kind == ChecksumType::Composite,
+    }))
+}
+
+fn refused(message: &'static str) -> GatewayError {
+    GatewayError::client(ErrorCode::InvalidRequest, message)
+}
+
 /// The headers of a stored whole-object checksum.
 pub fn checksum_headers(checksum: &Checksum, headers: &mut HeaderMap) {
-    if checksum.is_composite() {
-        return;
-    }
-    let Some(algorithm) = wire_algorithm(checksum.algorithm()) else {
-        return;
-    };
-    let Some(value) = Value::from_bytes(algorithm, checksum.value()) else {
+    let Some(value) = wire_checksum(checksum) else {
         return;
     };
     if let (Ok(name), Ok(value)) = (
-        HeaderName::try_from(algorithm.header_name()),
+        HeaderName::try_from(value.algorithm().header_name()),
         HeaderValue::try_from(value.to_base64()),
     ) {
         headers.insert(name, value);

@@ -4,6 +4,7 @@
 //! answer (once the sealed header is known). What must not: waiting, clocks, I/O, secrets. Invariant:
 //! a plan is plain data, so that every rule is one row in a table test.
 
+pub mod attributes;
 pub mod fault;
 pub mod metadata;
 pub mod read;

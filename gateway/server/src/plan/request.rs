@@ -18,6 +18,7 @@ use sceau_s3wire::target::QueryPair;
 use sceau_s3wire::{bucket_name, conditional};
 
 use crate::error::{GatewayError, Result};
+use crate::plan::attributes::{self, AttributesPlan};
 use crate::plan::metadata;
 
 /// The head of a request, as far as planning needs it.
@@ -57,6 +58,8 @@ pub struct ReadPlan {
     pub version: Option<String>,
     /// The range asked for; ignored ranges are `None`.
     pub range: Option<RangeSpec>,
+    /// The part asked for, instead of a range.
+    pub part: Option<u16>,
     /// Conditions in the store's form.
     pub conditions: HeaderMap,
     /// Headers of the answer that the client overrides.
@@ -103,6 +106,8 @@ pub struct UploadRef {
 /// What to do.
 #[derive(Debug)]
 pub enum RequestPlan {
+    /// Tell size, checksum and parts of an object.
+    Attributes(Box<AttributesPlan>),
     /// Give up an upload.
     AbortUpload(UploadRef),
     /// Tell a bucket's region.
@@ -223,6 +228,11 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
         },
         Operation::GetObject => RequestPlan::Read(Box::new(read(head)?)),
         Operation::HeadObject => RequestPlan::HeadObject(Box::new(read(head)?)),
+        Operation::GetObjectAttributes => RequestPlan::Attributes(Box::new(AttributesPlan::from_headers(
+            name(head)?,
+            version(head)?,
+            head.headers,
+        )?)),
         Operation::PutObject => RequestPlan::Put(Box::new(put(head, store)?)),
         Operation::CopyObject => RequestPlan::Copy(Box::new(copy(head, store)?)),
         Operation::DeleteObject => RequestPlan::Delete {
@@ -284,6 +294,15 @@ fn read(head: &Head<'_>) -> Result<ReadPlan> {
         .headers
         .get(header::RANGE)
         .and_then(|range| range::parse(range.as_bytes()));
+    let part = query(head, "partNumber")
+        .map(attributes::read_part_number)
+        .transpose()?;
+    if part.is_some() && head.headers.contains_key(header::RANGE) {
+        return Err(GatewayError::client(
+            ErrorCode::InvalidRequest,
+            "Cannot specify both Range header and partNumber query parameter.",
+        ));
+    }
     let wants_checksum = head
         .headers
         .get("x-amz-checksum-mode")
@@ -292,6 +311,7 @@ fn read(head: &Head<'_>) -> Result<ReadPlan> {
         name: name(head)?,
         version: version(head)?,
         range,
+        part,
         conditions,
         overrides,
         wants_checksum,
@@ -327,7 +347,9 @@ fn put(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
 }
 
 fn create_upload(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
-    put(head, store)
+    let mut plan = put(head, store)?;
+    plan.metadata.declared_checksum = metadata::declared_checksum(head.headers)?;
+    Ok(plan)
 }
 
 fn request_metadata(head: &Head<'_>) -> Result<Metadata> {
