@@ -92,7 +92,8 @@ fn listing(request: &Authorized, bucket: Option<&str>) -> StoreRequest {
     listing.bucket = bucket.map(str::to_owned);
     for pair in request.authenticated.request.target.query().pairs() {
         if LISTING_PARAMETERS.contains(&pair.name.as_str()) {
-            let value = (!pair.value.is_empty() || !FLAGS.contains(&pair.name.as_str())).then(|| pair.value.clone());
+            let value =
+                (!pair.value.is_empty() || !FLAGS.contains(&pair.name.as_str())).then(|| pair.value.clone());
             listing.query.push((pair.name.clone(), value));
         }
     }
