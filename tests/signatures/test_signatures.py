@@ -4,7 +4,8 @@ How: requests drawn from a fixed seed (SCEAU_TEST_SEED gives others) over keys a
 hard to canonicalise, signed by botocore in the header or in the query, sent as raw bytes over kept
 connections to a running gateway. Accepted means: answered by the operation (200, 204, 206, 304, 404,
 412, or 400 and 501 for other reasons than the signature); refused means 403, or 400 for a change
-that makes the request malformed. Nothing is written, so an accepted request is a 404 as a rule.
+that makes the request malformed. Nothing is written: an accepted request is a 404 as a rule, and a
+204 where it deletes.
 """
 
 import os
@@ -119,7 +120,9 @@ class Source:
         key = self.key()
         path = f"/{self.bucket}" + (f"/{quote(key, self.rng.choice(SAFE))}" if key else self.rng.choice(["", "/"]))
         query, headers = self.query(key), self.headers()
-        method = "HEAD" if key and self.rng.random() < 0.2 else "GET"
+        method = self.rng.choice(["GET", "GET", "HEAD", "DELETE"]) if key else "GET"
+        if method == "DELETE":
+            query, headers = "", [(name, value) for name, value in headers if not name.startswith("If-")]
         is_presigned = self.rng.random() < 0.4
         url = f"http://{self.host}{path}" + (f"?{query}" if query else "")
         request = AWSRequest(method=method, url=url)
