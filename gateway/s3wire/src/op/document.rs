@@ -3,7 +3,8 @@
 //!
 //! What lives here: one line per such operation. What must not: anything that may carry an object's
 //! content, its metadata or its tags; those are sealed or refused. Invariant: every row here is of class
-//! [`Class::Pass`] and asks the policy for `configure` or `read-configuration`.
+//! [`Class::Pass`], asks the policy for `configure` or `read-configuration`, and has a GET of the same
+//! parameters, by which a store shows that it knows the document.
 
 use super::Selector::{Flag, Value};
 use super::{Action, Class, Operation, Row, Scope, Selector, Subject};
@@ -131,5 +132,4 @@ documents! {
     PutObjectLegalHold = "PUT" Object [Flag("legal-hold")] ["versionId"];
     GetObjectRetention = "GET" Object [Flag("retention")] ["versionId"];
     PutObjectRetention = "PUT" Object [Flag("retention")] ["versionId"];
-    UpdateObjectEncryption = "PUT" Object [Flag("encryption")] ["versionId"];
 }

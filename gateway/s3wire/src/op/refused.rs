@@ -70,6 +70,8 @@ pub const REFUSED: &[Refused] = &[
     },
     // A restore may carry a query over the object and a place for its result.
     object("RestoreObject", "POST", &[Flag("restore")]),
+    // No question shows whether a store knows it; one that does not would replace the object.
+    object("UpdateObjectEncryption", "PUT", &[Flag("encryption")]),
     // The seal is bound to the name.
     object("RenameObject", "PUT", &[Flag("renameObject")]),
     // Directory buckets sign with credentials of the store's own.

@@ -21,7 +21,7 @@ pub use listing::{ListPage, ListedObject, ListedUpload, UploadPage};
 pub use parts::{
     CompletedPart, ListedPart, Owner, PARTS_MAX, PartList, parse_completed_parts, write_completed_parts,
 };
-pub use read::{CONTROL_DOCUMENT_BYTES_MAX, LISTING_BYTES_MAX, XmlError, mentions};
+pub use read::{CONTROL_DOCUMENT_BYTES_MAX, LISTING_BYTES_MAX, XmlError, mentions, root_name};
 pub use rewrite::{
     ListRewrite, UNSIZED_KEYS_REPORTED_MAX, filter_buckets, rewrite_listing, rewrite_upload_listing,
 };

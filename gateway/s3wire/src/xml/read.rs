@@ -255,6 +255,15 @@ impl<'x> Reader<'x> {
     }
 }
 
+/// The local name of the document's root element. What follows it is not looked at.
+///
+/// # Errors
+///
+/// [`XmlError`] when the document does not begin as XML.
+pub fn root_name(document: &[u8]) -> Result<&str, XmlError> {
+    Reader::new(document, CONTROL_DOCUMENT_BYTES_MAX)?.root()
+}
+
 /// Whether a text of the document, whole or between colons and slashes, is `word`: a bucket's name as it
 /// stands in `<Bucket>` or in an ARN.
 ///

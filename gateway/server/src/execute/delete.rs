@@ -16,9 +16,9 @@ use crate::app::Gateway;
 use crate::auth::Upload;
 use crate::authorize::Authorized;
 use crate::error::{GatewayError, Result};
-use crate::execute::insert_text;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
+use crate::execute::{insert_text, pass};
 use crate::limits;
 use crate::plan::request::ObjectName;
 use crate::respond::Answer;
@@ -36,6 +36,7 @@ pub async fn one(
         .bucket(bucket.name())
         .key(name.key);
     if let Some(version) = version {
+        pass::check_versions(gateway, &bucket).await?;
         delete = delete.query("versionId", version);
     }
     delete.headers = store_headers;
@@ -67,6 +68,9 @@ pub async fn many(
         deleted: Vec::new(),
         errors: Vec::new(),
     };
+    if wanted.objects.iter().any(|object| object.version_id.is_some()) {
+        pass::check_versions(gateway, &bucket).await?;
+    }
     if !wanted.objects.is_empty() {
         let body = Bytes::from(wanted.to_store_xml());
         // Stores differ in which of the two they demand for this operation.

@@ -301,6 +301,7 @@ async fn ask(
         return Err(refusal(response).await);
     }
     let store_headers = response.head.headers;
+    check_version(query, &store_headers)?;
     let header_value = header_value(&store_headers)?;
     let header = open_header(gateway, query, &header_value).await?;
     let sent = read::sent(ask, status, &store_headers)?;
@@ -358,6 +359,19 @@ pub async fn refusal(response: StoreResponse) -> GatewayError {
             error
         }
         Err(error) => fault::store_error(&error),
+    }
+}
+
+/// A store without versions may overlook the one asked for, and answer with the current object.
+fn check_version(query: &ObjectQuery<'_>, store: &HeaderMap) -> Result<()> {
+    let is_named = |asked| version(store) == Some(asked);
+    match query.version {
+        None | Some("null") => Ok(()),
+        Some(asked) if is_named(asked) => Ok(()),
+        Some(_) => Err(GatewayError::client(
+            ErrorCode::NotImplemented,
+            "The store behind this gateway did not answer with the version asked for.",
+        )),
     }
 }
 
