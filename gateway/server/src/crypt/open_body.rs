@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
+use sceau_envelope::Manifest;
 use sceau_envelope::open::{Need, Opener};
 
 use crate::error::{GatewayError, Integrity, Kind, Result};
@@ -62,6 +63,12 @@ impl PlainBody {
     /// Plaintext bytes still to come.
     pub fn remaining(&self) -> u64 {
         self.remaining
+    }
+
+    /// The object's manifest, once a whole read has verified it: for an object of one segment that is as
+    /// soon as the body is primed.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.opener.manifest()
     }
 
     /// Waits until the first plaintext verified, so that a damaged object is refused with an error

@@ -4,6 +4,8 @@
 //! opened. Invariant: length, range, type and metadata of the answer are the authenticated ones; of the
 //! store's headers only those pass that the table of `sceau-s3wire` names.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sceau_envelope::Checksum;
 use sceau_kms::Reason;
@@ -12,6 +14,7 @@ use sceau_s3wire::headers;
 use sceau_s3wire::range::RangeSpec;
 
 use crate::app::Gateway;
+use crate::crypt::layout_cache::LearntLayout;
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
@@ -42,7 +45,14 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     };
     let mut opened = stored_object::open(gateway, &query, plan.range).await?;
     if lacks_checksum(&opened.object, plan) {
-        opened.object.manifest = stored_object::trailing_manifest(gateway, &query, &opened.object).await?;
+        opened.object.manifest = match opened.body.manifest() {
+            Some(manifest) => Some(Arc::new(LearntLayout {
+                header_value: opened.object.header_value.clone(),
+                stored_len: opened.object.stored_len,
+                manifest: manifest.clone(),
+            })),
+            None => stored_object::trailing_manifest(gateway, &query, &opened.object).await?,
+        };
     }
     let mut headers = object_headers(&opened.object, plan);
     let mut status = StatusCode::OK;
