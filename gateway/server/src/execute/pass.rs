@@ -242,3 +242,48 @@ fn media_type(document: Document) -> &'static str {
         "application/xml"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_or_an_object_is_no_document() {
+        let none = HeaderMap::new();
+        let mut sealed = HeaderMap::new();
+        sealed.insert(stored_object::HEADER_METADATA, HeaderValue::from_static("x"));
+        for body in [
+            "<Tagging/>",
+            "<?xml version='1.0'?>\n<a:LegalHold/>",
+            " {\"Version\":1}",
+        ] {
+            assert!(is_document(&none, &Bytes::from(body)), "{body}");
+            assert!(!is_document(&sealed, &Bytes::from(body)), "{body}");
+        }
+        for body in [
+            "",
+            "x",
+            "<ListBucketResult/>",
+            "<ListVersionsResult/>",
+            "<Error/>",
+            "\0<a/>",
+        ] {
+            assert!(!is_document(&none, &Bytes::from(body)), "{body}");
+        }
+    }
+
+    #[test]
+    fn whatever_can_be_removed_has_a_root_to_be_recognised_by() {
+        for document in Document::ALL
+            .iter()
+            .filter(|document| document.row().method == "DELETE")
+        {
+            let is_policy = *document == Document::DeleteBucketPolicy;
+            assert_eq!(
+                removable_root(document.row()).is_none(),
+                is_policy,
+                "{document:?}"
+            );
+        }
+    }
+}
