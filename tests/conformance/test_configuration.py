@@ -45,7 +45,7 @@ DOCUMENTS = {
     ),
     "tagging": (
         "put_bucket_tagging",
-        {"Tagging": {"TagSet": [{"Key": "cost & centre", "Value": "é <1>"}]}},
+        {"Tagging": {"TagSet": [{"Key": "cost centre", "Value": "team+a:1"}]}},
         "get_bucket_tagging",
         "delete_bucket_tagging",
     ),
