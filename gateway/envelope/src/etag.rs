@@ -1,14 +1,12 @@
-//! ETags between client and store (§8.4).
+//! The ETag of a part with the ticket of its attempt (§8.4).
 //!
-//! What lives here: the two reversible spellings. What must not: quoting, lists, HTTP. Invariant:
-//! what a client is shown maps back to what the store said.
+//! What lives here: joining and splitting. What must not: quoting, and the ETags of objects, which
+//! are the S3 front's matter. Invariant: what a client is shown splits into what the store said.
 
 use crate::ticket::TICKET_CHARS;
 
 /// Ends the ETag of a part whose ticket is not known.
 pub const UNPINNED_SUFFIX: &str = "-u";
-/// Ends the ETag of an object that is not multipart, so that no client takes it for an MD5.
-pub const SINGLE_SUFFIX: &str = "-0";
 
 /// A part's ETag as a client sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,27 +43,6 @@ pub fn join_part_etag(store: &str, ticket: Option<&str>) -> String {
     }
 }
 
-/// The object ETag shown to a client, without quotes: `-0` is added to 32 hexadecimal digits.
-pub fn to_client(store: &str) -> String {
-    if is_md5(store) {
-        format!("{store}{SINGLE_SUFFIX}")
-    } else {
-        store.to_owned()
-    }
-}
-
-/// The inverse of [`to_client`].
-pub fn to_store(client: &str) -> &str {
-    client
-        .strip_suffix(SINGLE_SUFFIX)
-        .filter(|etag| is_md5(etag))
-        .unwrap_or(client)
-}
-
-fn is_md5(etag: &str) -> bool {
-    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,15 +69,5 @@ mod tests {
         ] {
             assert_eq!(split_part_etag(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn object_etags_map_back() {
-        let md5 = "9a0364b9e99bb480dd25e1f0284c8555";
-        assert_eq!(to_client(md5), format!("{md5}-0"));
-        for store in [md5, &format!("{md5}-3"), "0x8D4BCC2E4835CD0"] {
-            assert_eq!(to_store(&to_client(store)), store);
-        }
-        assert_eq!(to_store("abc-0"), "abc-0");
     }
 }

@@ -74,7 +74,7 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
     let value = seal_header(gateway, &bucket, &plan.name.key, &object, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
-    let facts_and_headers = if plain_len <= size::SINGLE_PLAIN_MAX {
+    let (facts, answered) = if plain_len <= size::SINGLE_PLAIN_MAX {
         put_once(
             gateway,
             &bucket,
@@ -95,7 +95,7 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
         )
         .await?
     };
-    Ok(written(&facts_and_headers.0, &facts_and_headers.1))
+    Ok(written(&facts, &answered))
 }
 
 /// Seals a header for one name under the bucket's present epoch.
