@@ -3,6 +3,7 @@
 Everything that depends on the command line or on configuration keys is in this file.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -68,7 +69,7 @@ class Site:
         for path in (secret, credentials):
             path.chmod(0o600)
 
-    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more=""):
+    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys=""):
         """Writes a configuration file and returns its path."""
         tls = ""
         if certificates:
@@ -90,12 +91,13 @@ secret_file = "store-secret"
 [keys]
 provider = "pkcs11"
 keyring = "{keyring or self.folder / 'keyring'}"
+{keys}
 [keys.pkcs11]
 module = "{self.token.module}"
 token_label = "{LABEL}"
 key_label = "{KEY_LABEL}"
 pin_file = "{pin_file or self.token.pin_file}"
-pass_environment = ["SOFTHSM2_CONF"]
+pass_environment = {json.dumps(self.token.pass_environment)}
 [access]
 credentials = "credentials.toml"
 policy = "policy.toml"
@@ -119,13 +121,13 @@ level = "debug"
         words = head.split()
         return run([*words, "--config", path, *rest], self.env, **options)
 
-    def start(self, name, certificates=None, more=""):
+    def start(self, name, certificates=None, more="", keys=""):
         """Starts a gateway with its own copy of the keyring and waits until it is ready."""
         keyring = self.folder / f"{name}-keyring"
         if not keyring.exists():
             shutil.copy(self.folder / "keyring", keyring)
         data, admin = free_port(), free_port()
-        config = self.config(name, data, admin, certificates, keyring=keyring, more=more)
+        config = self.config(name, data, admin, certificates, keyring=keyring, more=more, keys=keys)
         gateway = Gateway(name, config, data, admin, certificates, self)
         self.gateways.append(gateway)
         gateway.start()

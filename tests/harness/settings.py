@@ -41,3 +41,13 @@ def softhsm_module():
         if Path(path).exists():
             return path
     raise FileNotFoundError("SoftHSM is not installed; ./test installs it")
+
+
+def shim_module():
+    """The PKCS#11 module that injects faults."""
+    name = "libsceau_pkcs11_shim.so"
+    folders = [BINARY.parent, ROOT / "target" / "debug"]
+    for folder in folders:
+        if (folder / name).exists():
+            return str(folder / name)
+    raise FileNotFoundError(f"{name} is in none of {folders}: run `cargo build -p sceau-pkcs11-shim`")

@@ -26,6 +26,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sceau-policy", &["sceau-s3wire", "sceau-keys"]),
     ("sceau-kms", &["sceau-keys"]),
     ("sceau-kms-pkcs11", &["sceau-kms", "sceau-keys"]),
+    // A test tool that stands in for a vendor's module: it knows nothing of the gateway.
+    ("sceau-pkcs11-shim", &[]),
     ("sceau-kms-insecure-local", &["sceau-kms", "sceau-keys"]),
     (
         "sceau-server",
@@ -138,6 +140,7 @@ const EFFECT_WORDS: &[&str] = &[
 /// External crates that only one crate may use.
 const ONLY_IN: &[(&str, &str)] = &[
     ("cryptoki", "sceau-kms-pkcs11"),
+    ("cryptoki-sys", "sceau-pkcs11-shim"),
     ("rustls", "sceau-server"),
     ("tokio-rustls", "sceau-server"),
     ("prometheus", "sceau-server"),
@@ -145,6 +148,12 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("clap", "sceau sceau-bench"),
     ("region", "sceau-keys"),
 ];
+
+/// Folders whose sources may say what is otherwise forbidden everywhere, and why.
+const UNSAFE_IN: &[(&str, &str)] = &[(
+    "kms-adapters/pkcs11-shim/src",
+    "a PKCS#11 module is a table of C functions; a test tool, linked into nothing that is shipped",
+)];
 
 /// Rooms of the server and what each may name. The first part are foundations, the second the walk of a request.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -482,6 +491,12 @@ fn forbidden_words_do_not_occur() {
                 .iter()
                 .map(|halves| halves.concat())
                 .filter(|word| line.contains(word.as_str()))
+                .filter(|word| {
+                    let excepted = UNSAFE_IN
+                        .iter()
+                        .any(|(folder, _)| source.name.starts_with(folder));
+                    !(excepted && word.starts_with("unsafe"))
+                })
             {
                 problems.push(format!("{}: {word}", source.name));
             }

@@ -98,6 +98,7 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
         .map_err(Failure::store)?;
     refuse_existing(&foundations).await?;
     let keys = &foundations.config.keys;
+    make_folder(&keys.keyring)?;
     let enrolment = match &keys.provider {
         ProviderConfig::InsecureLocal { key_file } => {
             if !key_file.exists() {
@@ -105,9 +106,8 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
             }
             None
         }
-        ProviderConfig::Pkcs11(config) => Some(enrol_token(config, generate).await?),
+        ProviderConfig::Pkcs11(config) => Some(enrol_token(config, &keys.keyring, generate).await?),
     };
-    make_folder(&keys.keyring)?;
     let provider = Provider::start(keys).await?;
     let shared = provider.shared();
     let kek = enrolled_key(shared.as_ref(), provider.module_sha256())
@@ -158,8 +158,8 @@ async fn refuse_existing(foundations: &Foundations) -> Result<(), Failure> {
 }
 
 /// Generates the key if asked to, tests it, and refuses one whose attributes break its promise.
-async fn enrol_token(config: &Pkcs11Config, generate: bool) -> Result<Enrolment, Failure> {
-    let config = parts::pkcs11(config, None)?;
+async fn enrol_token(config: &Pkcs11Config, keyring: &Path, generate: bool) -> Result<Enrolment, Failure> {
+    let config = parts::pkcs11(config, keyring, None)?;
     if generate {
         let id = sceau_kms_pkcs11::generate_kek(&config)
             .await

@@ -166,7 +166,7 @@ impl Provider {
                 Ok(Self::InsecureLocal(Arc::new(provider)))
             }
             ProviderConfig::Pkcs11(config) => {
-                let config = pkcs11(config, Some(WrapScheme::AesGcmCallerIv))?;
+                let config = pkcs11(config, &keys.keyring, Some(WrapScheme::AesGcmCallerIv))?;
                 let provider = Pkcs11Provider::spawn(config).await.map_err(Failure::keys)?;
                 Ok(Self::Pkcs11(Arc::new(provider)))
             }
@@ -198,9 +198,17 @@ impl Provider {
     }
 }
 
+/// Where a refused PIN is remembered: beside the local keyring, which the gateway may write.
+fn pin_latch(keyring: &Path) -> PathBuf {
+    let mut name = keyring.as_os_str().to_owned();
+    name.push(".refused-pin");
+    name.into()
+}
+
 /// The adapter's configuration; `scheme` is `None` only before enrolment.
 pub fn pkcs11(
     config: &Pkcs11Config,
+    keyring: &Path,
     scheme: Option<WrapScheme>,
 ) -> Result<sceau_kms_pkcs11::Pkcs11Config, Failure> {
     // The helper is this very binary, so that the two always agree on their protocol.
@@ -219,6 +227,7 @@ pub fn pkcs11(
         key_version: config.key_version,
         workers: usize::from(config.workers),
         scheme,
+        pin_latch: Some(pin_latch(keyring)),
         env_pass: config.pass_environment.clone(),
         ..sceau_kms_pkcs11::Pkcs11Config::new(
             config.module.clone(),

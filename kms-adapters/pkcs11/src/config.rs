@@ -64,6 +64,9 @@ pub struct Pkcs11Config {
     pub key_version: u32,
     /// Where the helper finds the PIN.
     pub pin: PinSource,
+    /// Where the helper remembers that the token refused a PIN, so that no later start offers the same
+    /// one again. Without it the memory ends with the provider.
+    pub pin_latch: Option<PathBuf>,
     /// Worker threads and sessions in the helper, 1 to [`WORKERS_MAX`].
     pub workers: usize,
     /// The scheme pinned at enrolment; `None` only before it.
@@ -97,6 +100,7 @@ impl Pkcs11Config {
             key_id: None,
             key_version: 1,
             pin,
+            pin_latch: None,
             workers: WORKERS_DEFAULT,
             scheme: None,
             helper,

@@ -101,6 +101,7 @@ pub(crate) struct Setup {
     pub(crate) key_label: String,
     pub(crate) key_id: Option<Vec<u8>>,
     pub(crate) pin_file: String,
+    pub(crate) pin_latch: Option<String>,
     pub(crate) workers: usize,
 }
 

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -121,6 +122,11 @@ impl Link {
 
 fn setup(config: &Pkcs11Config, module: &str, task: Task) -> Result<Setup, KeyError> {
     let PinSource::File(pin) = &config.pin;
+    let text = |path: &Path, what| {
+        path.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| misconfigured(what))
+    };
     Ok(Setup {
         task,
         module: module.to_owned(),
@@ -128,10 +134,12 @@ fn setup(config: &Pkcs11Config, module: &str, task: Task) -> Result<Setup, KeyEr
         token_label: config.token.label.clone(),
         key_label: config.key_label.clone(),
         key_id: config.key_id_bytes()?,
-        pin_file: pin
-            .to_str()
-            .ok_or_else(|| misconfigured("the PIN file's path is not UTF-8"))?
-            .to_owned(),
+        pin_file: text(pin, "the PIN file's path is not UTF-8")?,
+        pin_latch: config
+            .pin_latch
+            .as_deref()
+            .map(|path| text(path, "the latch file's path is not UTF-8"))
+            .transpose()?,
         workers: config.workers,
     })
 }

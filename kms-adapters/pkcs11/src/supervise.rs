@@ -2,9 +2,11 @@
 //!
 //! What lives here: the queue, the pending table, restarts with back-off, the watchdog. What must not:
 //! the meaning of bodies. Invariant: every accepted request is answered once; it is sent to at most
-//! two helpers; after an answer that needs an operator no helper is started again.
+//! two helpers; after an answer that needs an operator no helper is started again before the operator
+//! changed the PIN file.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use sceau_kms::KeyError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use crate::config::Pkcs11Config;
+use crate::config::{PinSource, Pkcs11Config};
 use crate::frame::{self, Op, Report, Secret, Task};
 use crate::link::Link;
 
@@ -29,6 +31,8 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// A helper that served this long has recovered: the next restart is immediate again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How often the PIN file is looked at while an operator is needed.
+const LATCH_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// When callers should ask again while a helper restarts.
 const RETRY_SOON: Duration = Duration::from_millis(200);
 
@@ -63,7 +67,7 @@ pub(crate) enum State {
     Serving,
     /// Did not become ready: callers are told at once.
     Down { until: Instant, error: KeyError },
-    /// Needs an operator. Final.
+    /// Needs an operator: until the PIN file changes.
     Latched(KeyError),
 }
 
@@ -228,7 +232,11 @@ impl Supervisor {
             match end {
                 End::Died => {}
                 End::Dropped => return,
-                End::Latched(error) => return self.latch(error).await,
+                End::Latched(error) => {
+                    if self.latch(error).await.is_none() {
+                        return;
+                    }
+                }
             }
             if since.elapsed() >= STABLE_AFTER {
                 failures = 0;
@@ -250,8 +258,8 @@ impl Supervisor {
             };
             tracing::error!(%error, "the PKCS#11 helper did not become ready");
             if matches!(error, KeyError::NeedsOperator { .. }) {
-                self.latch(error).await;
-                return None;
+                self.latch(error).await?;
+                continue;
             }
             let until = Instant::now().checked_add(back_off(*failures))?;
             self.shared.set(State::Down { until, error });
@@ -301,13 +309,26 @@ impl Supervisor {
         }
     }
 
-    /// From now on every call gets `error`, until the provider is dropped.
-    async fn latch(&mut self, error: KeyError) {
+    /// From now on every call gets `error`, until the PIN file changes or the provider is dropped, which
+    /// answers `None`. Each change is worth one attempt.
+    async fn latch(&mut self, error: KeyError) -> Option<()> {
         tracing::error!(%error, "the PKCS#11 helper stays down until an operator acts");
+        let refused = pin_facts(&self.config.pin).await;
         self.shared.set(State::Latched(error.clone()));
         self.refuse_waiting(&error);
-        while let Some(call) = self.calls.recv().await {
-            call.answer(Err(error.clone()));
+        let mut look = interval(LATCH_LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                call = self.calls.recv() => call?.answer(Err(error.clone())),
+                _ = look.tick() => {
+                    let now = pin_facts(&self.config.pin).await;
+                    if now.is_some() && now != refused {
+                        tracing::info!("the PIN file changed; trying it once");
+                        return Some(());
+                    }
+                }
+            }
         }
     }
 
@@ -386,6 +407,13 @@ impl Supervisor {
             },
         );
     }
+}
+
+/// What tells one state of the PIN file from another, without reading it; `None` if it is not there.
+async fn pin_facts(pin: &PinSource) -> Option<(u64, i64, i64)> {
+    let PinSource::File(path) = pin;
+    let facts = tokio::fs::metadata(path).await.ok()?;
+    Some((facts.ino(), facts.ctime(), facts.ctime_nsec()))
 }
 
 /// Delay before the next start after `failures` in a row.

@@ -5,161 +5,19 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::print_stderr, reason = "a skipped test must say so")]
 
+mod hsm;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use sceau_keys::{BucketId, Krid, SecretKey, TenantId, Wrap, WrapContext, WrapScheme};
+use hsm::{Hsm, PIN, TIME, context, kill, round_trip};
+use sceau_keys::{SecretKey, Wrap, WrapScheme};
 use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason, Residency, Severity, conformance};
 use sceau_kms_pkcs11::{
-    HelperCommand, PinSource, Pkcs11Config, Pkcs11Provider, TokenSelection, enrolment_context, generate_kek,
-    probe,
+    Pkcs11Config, Pkcs11Provider, TokenSelection, enrolment_context, generate_kek, probe,
 };
-
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const PIN: &str = "4711-user";
-const TIME: Duration = Duration::from_secs(2);
-
-/// A SoftHSM token in a directory of this test alone, removed at the end.
-struct Hsm {
-    room: PathBuf,
-}
-
-impl Hsm {
-    /// `None`, with a line that says so, where SoftHSM is missing.
-    fn new() -> Option<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        if !Path::new(MODULE).exists() {
-            eprintln!("skipped: no SoftHSM module at {MODULE}");
-            return None;
-        }
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let room = std::env::temp_dir().join(format!("sceau-softhsm-{}-{number}", std::process::id()));
-        fs::create_dir_all(room.join("tokens")).unwrap();
-        let conf = format!(
-            "directories.tokendir = {}\nlog.level = ERROR\n",
-            room.join("tokens").display()
-        );
-        fs::write(room.join("softhsm2.conf"), conf).unwrap();
-        let hsm = Self { room };
-        hsm.write_pin(&format!("{PIN}\n"), 0o600);
-        hsm.add_token("sceau-test");
-        Some(hsm)
-    }
-
-    fn write_pin(&self, text: &str, mode: u32) {
-        let path = self.room.join("pin");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    fn add_token(&self, label: &str) {
-        self.util(&[
-            "--init-token",
-            "--free",
-            "--label",
-            label,
-            "--so-pin",
-            "so-4711",
-            "--pin",
-            PIN,
-        ]);
-    }
-
-    fn util(&self, args: &[&str]) -> String {
-        let out = Command::new("softhsm2-util")
-            .args(args)
-            .env("SOFTHSM2_CONF", self.room.join("softhsm2.conf"))
-            .output()
-            .unwrap();
-        assert!(
-            out.status.success(),
-            "softhsm2-util {args:?}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-        String::from_utf8(out.stdout).unwrap()
-    }
-
-    fn config(&self) -> Pkcs11Config {
-        let mut config = Pkcs11Config::new(
-            MODULE.into(),
-            TokenSelection {
-                serial: None,
-                label: Some("sceau-test".to_owned()),
-            },
-            "kek-1".to_owned(),
-            PinSource::File(self.room.join("pin")),
-            HelperCommand {
-                program: env!("CARGO_BIN_EXE_sceau-pkcs11-helper").into(),
-                args: Vec::new(),
-            },
-        );
-        let conf = self.room.join("softhsm2.conf");
-        config.env_set = vec![("SOFTHSM2_CONF".to_owned(), conf.to_str().unwrap().to_owned())];
-        config
-    }
-
-    async fn with_key(&self) -> Pkcs11Config {
-        let config = self.config();
-        generate_kek(&config).await.unwrap();
-        config
-    }
-
-    /// A helper whose notes go to a file of the test instead of the log.
-    fn noting(&self, config: Pkcs11Config) -> Pkcs11Config {
-        let notes = self.room.join("notes");
-        let script = format!("exec \"$0\" 2>>'{}'", notes.display());
-        let program = config.helper.program.to_str().unwrap().to_owned();
-        let helper = HelperCommand {
-            program: "/bin/sh".into(),
-            args: vec!["-c".to_owned(), script, program],
-        };
-        Pkcs11Config { helper, ..config }
-    }
-
-    /// How many logins the token refused, by the notes of all helpers.
-    fn refused_logins(&self) -> usize {
-        let notes = fs::read_to_string(self.room.join("notes")).unwrap();
-        notes.matches("Login: PinIncorrect").count()
-    }
-}
-
-impl Drop for Hsm {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.room);
-    }
-}
-
-fn context() -> WrapContext {
-    WrapContext {
-        krid: Krid([1; 16]),
-        tenant: TenantId([2; 16]),
-        bucket: BucketId([3; 16]),
-        epoch: 4,
-    }
-}
-
-fn kill(pid: u32, signal: &str) {
-    assert!(
-        Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-}
-
-async fn round_trip(provider: &Pkcs11Provider) -> Result<(), KeyError> {
-    let key = SecretKey::new([0x42; 32]);
-    let wrap = provider.wrap(&key, &context(), Reason::Health, TIME).await?;
-    let back = provider.unwrap(&wrap, &context(), Reason::Health, TIME).await?;
-    assert!(back.ct_eq(&key));
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn softhsm_conforms_and_tampering_never_costs_the_helper() {

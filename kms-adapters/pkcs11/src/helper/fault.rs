@@ -62,6 +62,17 @@ fn is_credential(code: RvError) -> bool {
     )
 }
 
+/// Whether `error` says that this very PIN is wrong, so that trying it again brings a lock nearer.
+pub(super) fn is_wrong_pin(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Pkcs11(
+            RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
+            _
+        )
+    )
+}
+
 /// What an operator reads about a refused credential.
 pub(super) fn credential_advice(error: &Error) -> &'static str {
     let Error::Pkcs11(code, _) = error else {
@@ -74,7 +85,7 @@ pub(super) fn credential_advice(error: &Error) -> &'static str {
     } else if matches!(code, RvError::UserPinNotInitialized) {
         "the token has no user PIN yet; set it with the HSM's tools, then restart"
     } else {
-        "the HSM refused the PIN; correct the PIN file, then restart; it is not tried again"
+        "the HSM refused the PIN; correct the PIN file; this one is not tried again"
     }
 }
 

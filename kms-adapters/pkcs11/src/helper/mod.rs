@@ -8,6 +8,7 @@ mod audit;
 mod fault;
 mod gcm;
 mod generate;
+mod pin;
 mod token;
 mod worker;
 

@@ -4,9 +4,6 @@
 //! What must not: encryption. Invariant: a key handle is used only in the epoch it was looked up in,
 //! because its number may name another key after a new login.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,17 +13,14 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki::types::RawAuthPin;
 use sceau_kms::KeyError;
-use zeroize::Zeroizing;
 
-use super::fault::{Fault, classify, credential_advice, name};
+use super::fault::{Fault, classify, credential_advice, is_wrong_pin, name};
 use super::note;
+use super::pin::{Pin, forget_wrong, refuse_known_wrong, remember_wrong};
 use crate::config::misconfigured;
 use crate::frame::Setup;
 
-/// Longest PIN in bytes, with its newline.
-const PIN_BYTES_MAX: usize = 257;
 /// When to ask again after the token did not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -132,10 +126,19 @@ impl Token {
     }
 
     fn login_on(&self, session: &Session) -> Result<(), KeyError> {
-        match session.login_with_raw(UserType::User, &read_pin(&self.setup.pin_file)?) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        let (pin, latch) = (Pin::read(&self.setup.pin_file)?, self.setup.pin_latch.as_deref());
+        refuse_known_wrong(latch, &pin)?;
+        match session.login_with_raw(UserType::User, &pin.for_login()) {
+            Ok(()) => {
+                forget_wrong(latch);
+                Ok(())
+            }
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) if classify(&error, &[]) == Fault::Credential => {
                 note(&format!("login: {}", name(&error)));
+                if is_wrong_pin(&error) {
+                    remember_wrong(latch, &pin);
+                }
                 Err(KeyError::NeedsOperator {
                     what: credential_advice(&error).to_owned(),
                 })
@@ -226,34 +229,4 @@ fn refuse_risky_login(info: &TokenInfo) -> Result<(), KeyError> {
     Err(KeyError::NeedsOperator {
         what: what.to_owned(),
     })
-}
-
-/// Reads the PIN anew for each login, so that it is not kept. Every copy made here is wiped.
-fn read_pin(path: &str) -> Result<RawAuthPin, KeyError> {
-    let unreadable = |error| misconfigured(format!("the PIN file: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let facts = file.metadata().map_err(unreadable)?;
-    if !facts.is_file() || facts.permissions().mode() & 0o077 != 0 {
-        return Err(misconfigured(
-            "the PIN file must be a plain file that only its owner may read",
-        ));
-    }
-    let mut text = Zeroizing::new([0_u8; PIN_BYTES_MAX]);
-    let mut length: usize = 0;
-    loop {
-        let room = text.get_mut(length..).unwrap_or_default();
-        if room.is_empty() {
-            return Err(misconfigured("the PIN file is too long"));
-        }
-        match file.read(room).map_err(unreadable)? {
-            0 => break,
-            more => length = length.saturating_add(more),
-        }
-    }
-    let text = text.get(..length).unwrap_or_default();
-    let pin = text.strip_suffix(b"\n").unwrap_or(text);
-    if pin.is_empty() {
-        return Err(misconfigured("the PIN file is empty"));
-    }
-    Ok(RawAuthPin::new(Box::new(pin.to_vec())))
 }

@@ -2,7 +2,8 @@
 //!
 //! What lives here: [`Worker`] and its way back after a fault. What must not: the socket. Invariant:
 //! a refusal is answered as [`KeyError::InvalidCiphertext`] only after the canary proved that key and
-//! device are well; a request is tried at most twice; only a canary that fails costs the helper.
+//! device are well, and the same request was refused once more; a wrap is answered only after the
+//! canary proved which key made it; only a canary that fails costs the helper.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,9 @@ pub(super) struct Job {
 enum Trouble {
     /// The answer is an error.
     Final(KeyError),
+    /// The device refused and the canary is well: the request is at fault, or the device faltered for a
+    /// moment. Holds the answer for the first case.
+    Refused(KeyError),
     /// The session, the login or the device: renew and try again. Holds the answer for the case that
     /// the device proves to be well and the request still fails.
     Device(KeyError),
@@ -67,17 +71,17 @@ impl Worker {
         if Instant::now() >= job.deadline {
             return Ok(Err(KeyError::Timeout));
         }
-        match self.attempt(&job.request) {
+        match self.attempt_twice(&job.request) {
             Ok(answer) => return Ok(Ok(answer)),
-            Err(Trouble::Final(error)) => return Ok(Err(error)),
+            Err(Trouble::Final(error) | Trouble::Refused(error)) => return Ok(Err(error)),
             Err(Trouble::Device(_)) => {}
         }
         if let Err(error) = self.renew() {
             return lost_or(error);
         }
-        let otherwise = match self.attempt(&job.request) {
+        let otherwise = match self.attempt_twice(&job.request) {
             Ok(answer) => return Ok(Ok(answer)),
-            Err(Trouble::Final(error)) => return Ok(Err(error)),
+            Err(Trouble::Final(error) | Trouble::Refused(error)) => return Ok(Err(error)),
             Err(Trouble::Device(otherwise)) => otherwise,
         };
         // The device worked a moment ago. If it does again, the request is at fault, on a token that
@@ -97,6 +101,15 @@ impl Worker {
         }
         self.bench = Some(bench);
         Ok(())
+    }
+
+    /// [`Self::attempt`], and once more after a refusal: a device that returns one stray error must not
+    /// have a sound wrap called altered. Whoever alters wraps gains four calls by it, no reset.
+    fn attempt_twice(&mut self, request: &Request) -> Result<Secret, Trouble> {
+        match self.attempt(request) {
+            Err(Trouble::Refused(_)) => self.attempt(request),
+            other => other,
+        }
     }
 
     fn attempt(&mut self, request: &Request) -> Result<Secret, Trouble> {
@@ -129,6 +142,11 @@ impl Worker {
         let (iv, blob) = gcm::encrypt(bench, context, key)
             .map_err(|error| self.trouble(bench, &error, KeyError::Internal))?;
         if blob.len() != BLOB_BYTES {
+            return Err(Trouble::Device(KeyError::Internal));
+        }
+        // After a silent reset of the device the handle may name another key, whose wrap nobody could
+        // open later. Decryption shows that by itself; encryption does not.
+        if !self.canary.holds(bench) {
             return Err(Trouble::Device(KeyError::Internal));
         }
         let mut answer = Zeroizing::new(Vec::with_capacity(IV_BYTES.saturating_add(BLOB_BYTES)));
@@ -171,7 +189,7 @@ impl Worker {
                 what: credential_advice(error).to_owned(),
             }),
             Fault::Refusal if !self.canary.holds(bench) => Trouble::Device(otherwise),
-            Fault::Refusal => Trouble::Final(refusal(error).unwrap_or(otherwise)),
+            Fault::Refusal => Trouble::Refused(refusal(error).unwrap_or(otherwise)),
         }
     }
 }
