@@ -208,9 +208,10 @@ def test_a_single_object_is_its_own_part_1(front, bucket, content):
 
 def test_an_upload_announces_a_checksum_that_s3_has(front, bucket):
     create = front.s3.create_multipart_upload
-    for algorithm, kind in [("CRC64NVME", "COMPOSITE"), ("SHA256", "FULL_OBJECT")]:
+    pairs = [("CRC64NVME", "COMPOSITE"), ("SHA256", "FULL_OBJECT"), ("SHA512", "FULL_OBJECT"), ("XXHASH3", "FULL_OBJECT")]
+    for algorithm, kind in pairs:
         code = error_of(create, Bucket=bucket, Key="k", ChecksumAlgorithm=algorithm, ChecksumType=kind)
         assert code == "InvalidRequest"
-    assert error_of(create, Bucket=bucket, Key="k", ChecksumAlgorithm="SHA512") == "NotImplemented"
+    assert error_of(create, Bucket=bucket, Key="k", ChecksumAlgorithm="BLAKE3") == "InvalidRequest"
     assert error_of(create, Bucket=bucket, Key="k", ChecksumAlgorithm="WHIRLPOOL") == "InvalidRequest"
     assert not front.s3.list_multipart_uploads(Bucket=bucket).get("Uploads")

@@ -95,6 +95,7 @@ const PURE: &[(&str, &[&str])] = &[
             "sha2",
             "subtle",
             "time",
+            "twox-hash",
             "zeroize",
         ],
     ),

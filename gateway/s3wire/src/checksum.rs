@@ -1,18 +1,19 @@
 //! The `x-amz-checksum-*` family: names, values, computation and combination.
 //!
-//! What lives here: the five algorithms S3 clients send today, and the names of the newer ones,
-//! which are refused. What must not: where a checksum came from (payload) and XML. Invariant: a
-//! checksum that this module does not compute is reported as such, never taken as absent.
+//! What lives here: the algorithms of S3. What must not: where a checksum came from (payload) and XML.
+//! Invariant: a checksum that this module does not compute is reported as such, never taken as absent.
 
 use std::fmt;
+use std::hash::Hasher as _;
 
 use crc_fast::CrcAlgorithm;
 use data_encoding::BASE64;
 use sha2::Digest as _;
 use subtle::ConstantTimeEq;
+use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
-/// Longest digest of a supported algorithm, in bytes (SHA-256).
-const DIGEST_BYTES_MAX: usize = 32;
+/// Longest digest of an algorithm, in bytes (SHA-512).
+const DIGEST_BYTES_MAX: usize = 64;
 const HEADER_PREFIX: &str = "x-amz-checksum-";
 
 /// A checksum algorithm this project computes.
@@ -28,6 +29,16 @@ pub enum Algorithm {
     Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
+    /// MD5.
+    Md5,
+    /// XXH64 without a seed.
+    XxHash64,
+    /// XXH3 of 64 bits without a seed.
+    XxHash3,
+    /// XXH3 of 128 bits without a seed.
+    XxHash128,
 }
 
 /// What a header or trailer name means for checksums.
@@ -37,8 +48,6 @@ pub enum HeaderMeaning {
     NotAValue,
     /// An `x-amz-checksum-` name nobody knows.
     Unknown,
-    /// A value of an algorithm S3 has but this project does not compute; its S3 name.
-    Unsupported(&'static str),
     /// A value of this algorithm.
     Value(Algorithm),
 }
@@ -70,13 +79,18 @@ impl ChecksumType {
 }
 
 impl Algorithm {
-    /// All supported algorithms.
-    pub const ALL: [Self; 5] = [
+    /// All algorithms.
+    pub const ALL: [Self; 10] = [
         Self::Crc32,
         Self::Crc32c,
         Self::Crc64Nvme,
         Self::Sha1,
         Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
     ];
 
     /// The name in `x-amz-checksum-algorithm`, `x-amz-sdk-checksum-algorithm` and XML.
@@ -87,6 +101,11 @@ impl Algorithm {
             Self::Crc64Nvme => "CRC64NVME",
             Self::Sha1 => "SHA1",
             Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+            Self::Md5 => "MD5",
+            Self::XxHash64 => "XXHASH64",
+            Self::XxHash3 => "XXHASH3",
+            Self::XxHash128 => "XXHASH128",
         }
     }
 
@@ -98,6 +117,11 @@ impl Algorithm {
             Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
             Self::Sha1 => "x-amz-checksum-sha1",
             Self::Sha256 => "x-amz-checksum-sha256",
+            Self::Sha512 => "x-amz-checksum-sha512",
+            Self::Md5 => "x-amz-checksum-md5",
+            Self::XxHash64 => "x-amz-checksum-xxhash64",
+            Self::XxHash3 => "x-amz-checksum-xxhash3",
+            Self::XxHash128 => "x-amz-checksum-xxhash128",
         }
     }
 
@@ -109,21 +133,20 @@ impl Algorithm {
             Self::Crc64Nvme => "ChecksumCRC64NVME",
             Self::Sha1 => "ChecksumSHA1",
             Self::Sha256 => "ChecksumSHA256",
+            Self::Sha512 => "ChecksumSHA512",
+            Self::Md5 => "ChecksumMD5",
+            Self::XxHash64 => "ChecksumXXHASH64",
+            Self::XxHash3 => "ChecksumXXHASH3",
+            Self::XxHash128 => "ChecksumXXHASH128",
         }
     }
 
     /// Reads an algorithm's name (any case, as S3 does).
     pub fn from_name(name: &str) -> HeaderMeaning {
-        if let Some(found) = Self::ALL
+        Self::ALL
             .into_iter()
             .find(|it| it.name().eq_ignore_ascii_case(name))
-        {
-            return HeaderMeaning::Value(found);
-        }
-        UNSUPPORTED
-            .into_iter()
-            .find(|it| it.eq_ignore_ascii_case(name))
-            .map_or(HeaderMeaning::Unknown, HeaderMeaning::Unsupported)
+            .map_or(HeaderMeaning::Unknown, HeaderMeaning::Value)
     }
 
     /// What the header or trailer `name` (lower case) means.
@@ -138,20 +161,27 @@ impl Algorithm {
     pub fn digest_bytes(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64Nvme => 8,
+            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
+            Self::Md5 | Self::XxHash128 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => 64,
         }
     }
 
     /// Whether S3 offers this kind of multipart checksum for the algorithm.
     pub fn allows(self, kind: ChecksumType) -> bool {
-        match (self, kind) {
-            (Self::Crc32 | Self::Crc32c, _)
-            | (Self::Crc64Nvme, ChecksumType::FullObject)
-            | (Self::Sha1 | Self::Sha256, ChecksumType::Composite) => true,
-            (Self::Crc64Nvme, ChecksumType::Composite)
-            | (Self::Sha1 | Self::Sha256, ChecksumType::FullObject) => false,
+        match self {
+            Self::Crc32 | Self::Crc32c => true,
+            Self::Crc64Nvme => kind == ChecksumType::FullObject,
+            // No value of the whole follows from those of its parts.
+            Self::Sha1
+            | Self::Sha256
+            | Self::Sha512
+            | Self::Md5
+            | Self::XxHash64
+            | Self::XxHash3
+            | Self::XxHash128 => kind == ChecksumType::Composite,
         }
     }
 
@@ -160,13 +190,16 @@ impl Algorithm {
             Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
             Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
             Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-            Self::Sha1 | Self::Sha256 => None,
+            Self::Sha1
+            | Self::Sha256
+            | Self::Sha512
+            | Self::Md5
+            | Self::XxHash64
+            | Self::XxHash3
+            | Self::XxHash128 => None,
         }
     }
 }
-
-/// Algorithms S3 added in 2026.
-const UNSUPPORTED: [&str; 5] = ["SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"];
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -268,6 +301,11 @@ enum State {
     Crc(crc_fast::Digest),
     Sha1(sha1::Sha1),
     Sha256(sha2::Sha256),
+    Sha512(sha2::Sha512),
+    Md5(md5::Md5),
+    XxHash64(XxHash64),
+    XxHash3(Box<XxHash3_64>),
+    XxHash128(Box<XxHash3_128>),
 }
 
 impl Hasher {
@@ -279,6 +317,11 @@ impl Hasher {
             Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
             Algorithm::Sha1 => State::Sha1(sha1::Sha1::default()),
             Algorithm::Sha256 => State::Sha256(sha2::Sha256::default()),
+            Algorithm::Sha512 => State::Sha512(sha2::Sha512::default()),
+            Algorithm::Md5 => State::Md5(md5::Md5::default()),
+            Algorithm::XxHash64 => State::XxHash64(XxHash64::with_seed(0)),
+            Algorithm::XxHash3 => State::XxHash3(Box::new(XxHash3_64::new())),
+            Algorithm::XxHash128 => State::XxHash128(Box::new(XxHash3_128::new())),
         };
         Self { algorithm, state }
     }
@@ -301,6 +344,11 @@ impl Hasher {
             State::Crc(digest) => digest.update(data),
             State::Sha1(digest) => digest.update(data),
             State::Sha256(digest) => digest.update(data),
+            State::Sha512(digest) => digest.update(data),
+            State::Md5(digest) => digest.update(data),
+            State::XxHash64(digest) => digest.write(data),
+            State::XxHash3(digest) => digest.write(data),
+            State::XxHash128(digest) => digest.write(data),
         }
     }
 
@@ -311,6 +359,12 @@ impl Hasher {
             State::Crc(digest) => Value::from_u64(algorithm, digest.finalize()),
             State::Sha1(digest) => Value::from_bytes(algorithm, &digest.finalize()),
             State::Sha256(digest) => Value::from_bytes(algorithm, &digest.finalize()),
+            State::Sha512(digest) => Value::from_bytes(algorithm, &digest.finalize()),
+            State::Md5(digest) => Value::from_bytes(algorithm, &digest.finalize()),
+            // The canonical form of an XXH value is big-endian.
+            State::XxHash64(digest) => Value::from_u64(algorithm, digest.finish()),
+            State::XxHash3(digest) => Value::from_u64(algorithm, digest.finish()),
+            State::XxHash128(digest) => Value::from_bytes(algorithm, &digest.finish_128().to_be_bytes()),
         };
         // Both constructors only refuse a wrong length, and each digest has its algorithm's.
         value.unwrap_or(Value {
@@ -323,7 +377,7 @@ impl Hasher {
 /// Full-object checksum from the checksums and lengths (in bytes) of consecutive parts.
 ///
 /// `None` if there is no part, if a value is of another algorithm, or if the algorithm has no
-/// combination (SHA-1 and SHA-256).
+/// combination (all but the CRCs).
 pub fn combine(algorithm: Algorithm, parts: &[(Value, u64)]) -> Option<Value> {
     let crc = algorithm.crc()?;
     let ((first, _), rest) = parts.split_first()?;
@@ -393,6 +447,41 @@ mod tests {
         assert_eq!(sha.to_base64(), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
         let sha = Hasher::of(Algorithm::Sha1, b"abc");
         assert_eq!(sha.to_base64(), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
+        // FIPS 180, RFC 1321, and the values that xxhsum prints.
+        for (algorithm, data, expected) in [
+            (
+                Algorithm::Sha512,
+                &b"abc"[..],
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
+            (Algorithm::Md5, b"abc", "900150983cd24fb0d6963f7d28e17f72"),
+            (Algorithm::XxHash64, b"", "ef46db3751d8e999"),
+            (Algorithm::XxHash64, b"abc", "44bc2cf5ad770999"),
+            (Algorithm::XxHash3, b"", "2d06800538d394c2"),
+            (Algorithm::XxHash3, b"abc", "78af5f94892f3950"),
+            (Algorithm::XxHash128, b"", "99aa06d3014798d86001c324468d497f"),
+            (Algorithm::XxHash128, b"abc", "06b05ab6733a618578af5f94892f3950"),
+        ] {
+            let value = Hasher::of(algorithm, data);
+            assert_eq!(
+                data_encoding::HEXLOWER.encode(value.bytes()),
+                expected,
+                "{algorithm}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_do_not_depend_on_how_the_data_came() {
+        let data: Vec<u8> = (0..5_000_u32).map(|i| (i * 31 % 251) as u8).collect();
+        for algorithm in Algorithm::ALL {
+            let mut hasher = Hasher::new(algorithm);
+            data.chunks(37).for_each(|piece| hasher.update(piece));
+            let value = hasher.finish();
+            assert_eq!(value, Hasher::of(algorithm, &data), "{algorithm}");
+            assert_eq!(value.bytes().len(), algorithm.digest_bytes());
+            assert_ne!(value, Hasher::of(algorithm, &data[1..]));
+        }
     }
 
     #[test]
@@ -437,13 +526,13 @@ mod tests {
     }
 
     #[test]
-    fn newer_and_unknown_algorithms_are_told_apart_from_other_headers() {
-        for name in ["sha512", "md5", "xxhash64", "xxhash3", "xxhash128"] {
-            let header = format!("x-amz-checksum-{name}");
-            assert!(
-                matches!(Algorithm::of_header(&header), HeaderMeaning::Unsupported(_)),
-                "{name}"
+    fn algorithms_and_unknown_names_are_told_apart_from_other_headers() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(
+                Algorithm::of_header(algorithm.header_name()),
+                HeaderMeaning::Value(algorithm)
             );
+            assert_eq!(algorithm.element_name(), format!("Checksum{}", algorithm.name()));
         }
         assert_eq!(
             Algorithm::of_header("x-amz-checksum-blake3"),

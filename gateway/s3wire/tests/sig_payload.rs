@@ -204,8 +204,12 @@ fn contradictions_between_headers_are_refused_at_once() {
         (vec![sdk("CRC32")], ErrorCode::InvalidRequest),
         (vec![("x-amz-checksum-crc32", "AAAA")], ErrorCode::InvalidRequest),
         (vec![("x-amz-checksum-blake3", "AAAA")], ErrorCode::InvalidRequest),
-        (vec![("x-amz-checksum-sha512", "AAAA")], ErrorCode::NotImplemented),
-        (vec![crc, sdk("XXHASH3")], ErrorCode::NotImplemented),
+        (vec![("x-amz-checksum-sha512", "AAAA")], ErrorCode::InvalidRequest),
+        (
+            vec![("x-amz-checksum-xxhash3", "AAAAAA==")],
+            ErrorCode::InvalidRequest,
+        ),
+        (vec![crc, sdk("XXHASH3")], ErrorCode::InvalidRequest),
         (vec![("content-md5", "AAAA")], ErrorCode::InvalidDigest),
         (vec![("content-md5", "")], ErrorCode::InvalidDigest),
     ] {
@@ -254,13 +258,13 @@ fn trailers_are_announced_one_by_one_and_in_trailer_modes_only() {
         ),
         (
             PayloadHash::StreamingUnsignedTrailer,
-            "x-amz-checksum-xxhash64",
-            ErrorCode::NotImplemented,
+            "x-amz-checksum-blake3",
+            ErrorCode::InvalidRequest,
         ),
         (
             PayloadHash::StreamingSignedTrailer,
-            "x-amz-checksum-md5",
-            ErrorCode::NotImplemented,
+            "x-amz-checksum-type",
+            ErrorCode::InvalidRequest,
         ),
     ] {
         assert_eq!(

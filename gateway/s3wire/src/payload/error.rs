@@ -35,8 +35,6 @@ pub enum PayloadError {
     MalformedTrailer(&'static str),
     /// The length of the body is not declared.
     MissingLength,
-    /// A checksum algorithm of S3 that is not implemented here.
-    UnsupportedChecksum(&'static str),
 }
 
 impl PayloadError {
@@ -54,7 +52,6 @@ impl PayloadError {
             Self::InvalidContentMd5 => ErrorCode::InvalidDigest,
             Self::InvalidLength => ErrorCode::InvalidArgument,
             Self::MissingLength => ErrorCode::MissingContentLength,
-            Self::UnsupportedChecksum(_) => ErrorCode::NotImplemented,
         }
     }
 }
@@ -84,7 +81,6 @@ impl fmt::Display for PayloadError {
             }
             Self::MalformedFraming(what) => write!(f, "the aws-chunked body is malformed; {what}"),
             Self::MissingLength => f.write_str(ErrorCode::MissingContentLength.default_message()),
-            Self::UnsupportedChecksum(name) => write!(f, "the checksum algorithm {name} is not implemented"),
         }
     }
 }

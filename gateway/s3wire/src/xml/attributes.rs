@@ -11,8 +11,8 @@ use crate::checksum::{ChecksumType, Value};
 pub struct ObjectAttributes {
     /// The entity tag as clients know it, without quotes.
     pub etag: Option<String>,
-    /// Checksum of the whole plaintext.
-    pub checksum: Option<Value>,
+    /// Checksum of the whole plaintext, and what it covers. The number of parts is not written with it.
+    pub checksum: Option<(Value, ChecksumType)>,
     /// The parts of an object that was uploaded in parts.
     pub parts: Option<AttributeParts>,
     /// The storage class.
@@ -44,10 +44,10 @@ impl ObjectAttributes {
         let mut xml = XmlWriter::document();
         xml.open_root(ROOT);
         xml.optional("ETag", self.etag.as_deref());
-        if let Some(checksum) = &self.checksum {
+        if let Some((checksum, kind)) = &self.checksum {
             xml.open("Checksum");
             xml.element(checksum.algorithm().element_name(), &checksum.to_base64());
-            xml.element("ChecksumType", ChecksumType::FullObject.name());
+            xml.element("ChecksumType", kind.name());
             xml.close("Checksum");
         }
         if let Some(parts) = &self.parts {
@@ -94,7 +94,10 @@ mod tests {
         ));
         let full = ObjectAttributes {
             etag: Some("abc-2".to_owned()),
-            checksum: Some(Hasher::of(Algorithm::Crc32, b"123456789")),
+            checksum: Some((
+                Hasher::of(Algorithm::Crc32, b"123456789"),
+                ChecksumType::FullObject,
+            )),
             parts: Some(AttributeParts {
                 total: 3,
                 marker: 1,

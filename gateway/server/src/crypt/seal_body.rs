@@ -28,7 +28,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::crypt::open_body::PlainBody;
 use crate::error::{GatewayError, Kind, Result};
-use crate::plan::{fault, metadata};
+use crate::plan::fault;
+use crate::plan::metadata::WholeChecksum;
 use crate::record::ByteCount;
 use crate::upstream::BodyError;
 
@@ -392,7 +393,13 @@ impl SealSource {
 
 /// What the manifest keeps: the client's own checksum if it sent one as a trailer, else ours.
 fn trailer_checksum(facts: &SealedFacts) -> Option<Checksum> {
-    metadata::seal_checksum(facts.checksums.first().unwrap_or(&facts.crc64))
+    let sealed = |value: &Value| WholeChecksum::Full(*value).to_sealed();
+    // The format has no place behind the body for some of the algorithms.
+    facts
+        .checksums
+        .first()
+        .and_then(sealed)
+        .or_else(|| sealed(&facts.crc64))
 }
 
 impl PlainSource {

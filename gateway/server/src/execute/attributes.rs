@@ -15,7 +15,6 @@ use crate::execute::read::whole_checksum;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
 use crate::plan::attributes::{Attribute, AttributesPlan};
-use crate::plan::metadata;
 use crate::respond::Answer;
 
 /// What S3 calls the storage class that it does not name in headers.
@@ -49,7 +48,10 @@ fn attributes(object: &StoredObject, plan: &AttributesPlan) -> ObjectAttributes 
     for attribute in &plan.wanted {
         match attribute {
             Attribute::Etag => found.etag = client_etag(&object.store_headers),
-            Attribute::Checksum => found.checksum = whole_checksum(object).and_then(metadata::wire_checksum),
+            Attribute::Checksum => {
+                let whole = whole_checksum(object);
+                found.checksum = whole.map(|whole| (whole.value(), whole.kind()));
+            }
             Attribute::ObjectParts => {
                 let learnt = object.manifest.as_ref();
                 found.parts = learnt.and_then(|learnt| plan.page(learnt.manifest.layout()));

@@ -21,6 +21,7 @@ use crate::execute::put::{insert_sealed, seal_header, split_conditions};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{self, CopyRange, StoreUpload};
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::plan::metadata;
 use crate::plan::request::CopyPlan;
 use crate::respond::Answer;
 use crate::upstream::StoreRequest;
@@ -50,7 +51,7 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         metadata: match plan.metadata {
             // The plaintext is the same, so are its checksums.
             Some(mut replaced) => {
-                replaced.checksums.clone_from(&source.header.metadata.checksums);
+                metadata::inherit_checksums(&source.header.metadata, &mut replaced);
                 replaced
             }
             None => source.header.metadata.clone(),

@@ -56,10 +56,9 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
         },
     )?;
     let mut sealed_metadata = plan.metadata;
-    // Known before the body: it commits only if the body agrees.
-    sealed_metadata
-        .checksums
-        .extend(declared.as_ref().and_then(metadata::seal_checksum));
+    if let Some(declared) = &declared {
+        metadata::keep_checksum(declared, &mut sealed_metadata);
+    }
     let object = ObjectHeader {
         secrets,
         is_multi: false,

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use sceau_envelope::Checksum;
 use sceau_kms::Reason;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
@@ -21,7 +20,7 @@ use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
 use crate::limits;
 use crate::plan::attributes::{self, PartPlace};
-use crate::plan::metadata;
+use crate::plan::metadata::{self, WholeChecksum};
 use crate::plan::request::ReadPlan;
 use crate::respond::{Answer, AnswerBody};
 
@@ -184,7 +183,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
 fn lacks_checksum(object: &StoredObject, plan: &ReadPlan) -> bool {
     plan.wants_checksum
         && plan.range.is_none()
-        && object.header.metadata.checksums.is_empty()
+        && metadata::kept_checksum(&object.header.metadata).is_none()
         && object.manifest.is_none()
 }
 
@@ -199,7 +198,7 @@ fn object_headers(object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
     // A part of many is not what the checksum covers, and clients would compare the two.
     let is_whole = plan.range.is_none() && (plan.part.is_none() || !object.header.is_multi);
     if let Some(checksum) = whole_checksum(object).filter(|_| plan.wants_checksum && is_whole) {
-        metadata::checksum_headers(checksum, &mut answer);
+        checksum.insert(&mut answer);
     }
     for (name, value) in &plan.overrides {
         answer.insert(name.clone(), value.clone());
@@ -208,7 +207,10 @@ fn object_headers(object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
 }
 
 /// The checksum of the whole: from the header, or from the trailer where that was read.
-pub fn whole_checksum(object: &StoredObject) -> Option<&Checksum> {
-    let learnt = || object.manifest.as_ref()?.manifest.checksum();
-    object.header.metadata.checksums.first().or_else(learnt)
+pub fn whole_checksum(object: &StoredObject) -> Option<WholeChecksum> {
+    let learnt = || {
+        let manifest = &object.manifest.as_ref()?.manifest;
+        WholeChecksum::from_sealed(manifest.checksum()?, manifest.layout().parts().len())
+    };
+    metadata::kept_checksum(&object.header.metadata).or_else(learnt)
 }
