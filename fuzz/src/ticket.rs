@@ -1,8 +1,9 @@
 //! Tickets of parts, and the entity tags that carry them.
 
 use data_encoding::BASE64URL_NOPAD;
-use sceau_envelope::etag::{join_part_etag, split_part_etag, to_client, to_store};
+use sceau_envelope::etag::{join_part_etag, split_part_etag};
 use sceau_envelope::{PartNumber, Ticket};
+use sceau_s3wire::etag::{to_client, to_store};
 
 use crate::forge;
 use crate::input::Input;

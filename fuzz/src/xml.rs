@@ -1,5 +1,6 @@
 //! Every XML reader, writer and rewriter, on every document.
 
+use sceau_s3wire::checksum::{Algorithm, Hasher};
 use sceau_s3wire::xml::*;
 
 use crate::memory::within;
@@ -13,6 +14,8 @@ pub fn run(data: &[u8]) {
     within(limit, || requests(data));
     within(limit, || answers(data));
     within(limit, || listings(data));
+    within(limit, || attributes(data));
+    within(limit, || passed(data));
 }
 
 /// What a writer makes of a text that is not a key: characters that XML cannot carry are replaced.
@@ -113,4 +116,36 @@ fn listings(data: &[u8]) {
             assert_eq!(none.buckets, []);
         }
     }
+}
+
+/// What GetObjectAttributes writes is XML, whatever the store's texts are.
+fn attributes(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (etag, class) = text.split_once('\n').unwrap_or((&text, ""));
+    let number = data.len() as u64;
+    let parts: Vec<(u16, u64)> = data.iter().take(64).map(|byte| (u16::from(*byte), number)).collect();
+    let written = ObjectAttributes {
+        etag: Some(etag.to_owned()),
+        checksum: Some(Hasher::of(Algorithm::Crc32, data)),
+        parts: Some(AttributeParts { total: parts.len(), marker: 0, parts_max: 64, is_truncated: true, parts }),
+        storage_class: Some(class.to_owned()),
+        size: Some(number),
+    }
+    .to_xml();
+    assert_eq!(root_name(&written), Ok("GetObjectAttributesResponse"));
+    // Read to its end: well-formed, one root.
+    assert!(mentions(&written, &number.to_string()).is_ok());
+}
+
+/// Documents that go through as they are: what is looked for in them is found.
+fn passed(data: &[u8]) {
+    if mentions(data, "a-word-that-is-not-there").is_ok() {
+        assert!(root_name(data).is_ok_and(|name| !name.is_empty()));
+    }
+    let word = "sceau-control";
+    let mut xml = write::XmlWriter::document();
+    xml.open_root("Policy");
+    xml.element("Resource", &format!("{}:{word}/x", String::from_utf8_lossy(data)));
+    xml.close("Policy");
+    assert_eq!(mentions(&xml.finish(), word), Ok(true));
 }

@@ -299,6 +299,13 @@ fn a_bucket_named_in_a_document_is_found_however_it_is_written() {
         "<R></S>",
         "<R/><R>control</R>",
         "<!DOCTYPE R><R/>",
+        // No names, or markup within a tag: two readers may see two documents.
+        "< R/>",
+        "<R>< B>control</ B></R>",
+        "<R><B a='<C>'>control</B></R>",
+        "<R><B<C>control</B<C></R>",
+        "<R><1>control</1></R>",
+        "<x:>control</x:>",
     ] {
         assert!(mentions(body.as_bytes(), "control").is_err(), "{body}");
     }

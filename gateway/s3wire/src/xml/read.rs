@@ -251,8 +251,21 @@ impl<'x> Reader<'x> {
             .unwrap_or(inside.len());
         let qualified = inside.get(..end).unwrap_or_default();
         let local = qualified.rsplit_once(':').map_or(qualified, |(_, local)| local);
+        // The parser takes `< a>` for an element without a name and `<a<b>` for one: a store may not.
+        if !is_name(local) || inside.contains('<') {
+            return Err(XmlError::NotWellFormed);
+        }
         Ok(Step::Open(local))
     }
+}
+
+/// Whether `text` can be the local name of an element. Letters outside ASCII are not told apart.
+fn is_name(text: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+    text.starts_with(is_letter)
+        && text
+            .chars()
+            .all(|c| is_letter(c) || c.is_ascii_digit() || matches!(c, '-' | '.'))
 }
 
 /// The local name of the document's root element. What follows it is not looked at.
