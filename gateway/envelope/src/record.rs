@@ -230,7 +230,7 @@ fn encode_wrap(out: &mut Vec<u8>, wrap: &Wrap) -> Option<()> {
     put(out, wrap.provider.as_bytes(), TEXT_BYTES_MAX)?;
     put(out, wrap.key_label.as_bytes(), TEXT_BYTES_MAX)?;
     out.extend_from_slice(&wrap.key_version.to_be_bytes());
-    out.extend_from_slice(&(wrap.scheme as u32).to_be_bytes());
+    out.extend_from_slice(&wrap.scheme.code().to_be_bytes());
     put(out, &wrap.iv, IV_BYTES_MAX)?;
     put(out, &wrap.blob, WRAP_BLOB_BYTES_MAX)
 }

@@ -37,30 +37,63 @@ impl Purpose {
     }
 }
 
-/// How a wrap was made. Chosen once when a key-encryption key is enrolled, then pinned.
+/// How a wrap was made. Chosen once when a key-encryption key is enrolled, then pinned. What each puts
+/// into IV and blob is in docs/format/ section 9.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum WrapScheme {
     /// AES-256-GCM in the token, 12-byte IV from the caller, 16-byte tag appended, context as AAD.
     AesGcmCallerIv = 1,
+    /// The same with an IV that the token made.
+    AesGcmHsmIv = 2,
+    /// HMAC-SHA-256 in the token derives a key per wrap; AES-256-GCM under that key in software.
+    HmacKdf = 3,
+    /// AES key wrap (RFC 3394) in the token, of the key and the digest of its context.
+    AesKw = 4,
+    /// RSA-OAEP with SHA-256, of the key and the digest of its context; only unwrapping needs the token.
+    RsaOaepSha256 = 5,
+    /// As [`Self::HmacKdf`], with AES-CBC as the derivation function.
+    AesCbcKdf = 6,
     /// AES-256-GCM in software under a key file: development only.
     InsecureLocal = 0x7f00_0001,
 }
 
 impl WrapScheme {
+    /// Every scheme.
+    pub const ALL: [Self; 7] = [
+        Self::AesGcmCallerIv,
+        Self::AesGcmHsmIv,
+        Self::HmacKdf,
+        Self::AesKw,
+        Self::RsaOaepSha256,
+        Self::AesCbcKdf,
+        Self::InsecureLocal,
+    ];
+
+    /// The scheme's code in a key record.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
     /// The scheme with this code in a key record.
     pub fn from_code(code: u32) -> Option<Self> {
-        match code {
-            1 => Some(Self::AesGcmCallerIv),
-            0x7f00_0001 => Some(Self::InsecureLocal),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|scheme| scheme.code() == code)
+    }
+
+    /// The scheme with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
     }
 
     /// The stable name shown to operators.
     pub fn name(self) -> &'static str {
         match self {
             Self::AesGcmCallerIv => "aes-gcm/caller-iv",
+            Self::AesGcmHsmIv => "aes-gcm/hsm-iv",
+            Self::HmacKdf => "hmac-kdf",
+            Self::AesKw => "aes-kw",
+            Self::RsaOaepSha256 => "rsa-oaep-sha256",
+            Self::AesCbcKdf => "aes-cbc-kdf",
             Self::InsecureLocal => "insecure-local",
         }
     }
@@ -77,7 +110,7 @@ pub struct Wrap {
     pub key_version: u32,
     /// How it was made.
     pub scheme: WrapScheme,
-    /// IV, empty where the scheme has none.
+    /// IV or salt, empty where the scheme has none.
     pub iv: Vec<u8>,
     /// The wrapped key, [`WRAP_BLOB_BYTES_MAX`] bytes at most.
     pub blob: Vec<u8>,
@@ -140,8 +173,9 @@ mod tests {
         for purpose in [Purpose::Data, Purpose::Names, Purpose::KeyringMac] {
             assert_eq!(Purpose::from_code(purpose as u8), Some(purpose));
         }
-        for scheme in [WrapScheme::AesGcmCallerIv, WrapScheme::InsecureLocal] {
-            assert_eq!(WrapScheme::from_code(scheme as u32), Some(scheme));
+        for scheme in WrapScheme::ALL {
+            assert_eq!(WrapScheme::from_code(scheme.code()), Some(scheme));
+            assert_eq!(WrapScheme::from_name(scheme.name()), Some(scheme));
         }
         assert_eq!(Purpose::from_code(0), None);
         assert_eq!(WrapScheme::from_code(0), None);

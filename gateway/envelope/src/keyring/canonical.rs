@@ -61,7 +61,7 @@ fn put_kek(out: &mut Vec<u8>, kek: &EnrolledKek) -> Option<()> {
     put_lp(out, provider.as_bytes())?;
     put_lp(out, label.as_bytes())?;
     out.extend_from_slice(&version.to_be_bytes());
-    out.extend_from_slice(&(*scheme as u32).to_be_bytes());
+    out.extend_from_slice(&scheme.code().to_be_bytes());
     put_lp(out, canary_iv)?;
     put_lp(out, canary_blob)?;
     out.extend_from_slice(fingerprint);

@@ -146,9 +146,7 @@ fn read_record(text: &str) -> Option<KeyRecord> {
 impl Kek {
     fn into_content(self) -> Option<EnrolledKek> {
         Some(EnrolledKek {
-            scheme: WRAP_SCHEMES
-                .into_iter()
-                .find(|scheme| scheme.name() == self.scheme)?,
+            scheme: WrapScheme::from_name(&self.scheme)?,
             canary_iv: HEXLOWER.decode(self.canary_iv.as_bytes()).ok()?,
             canary_blob: HEXLOWER.decode(self.canary_blob.as_bytes()).ok()?,
             fingerprint: fixed(&HEXLOWER, &self.fingerprint)?,
@@ -172,9 +170,6 @@ impl Kek {
         }
     }
 }
-
-/// Every scheme that a document can name.
-const WRAP_SCHEMES: [WrapScheme; 2] = [WrapScheme::AesGcmCallerIv, WrapScheme::InsecureLocal];
 
 impl Bucket {
     fn into_content(self) -> Option<BucketEntry> {

@@ -224,10 +224,10 @@ async fn wrong_context(provider: &dyn KeyProvider) -> Answer {
 async fn foreign_key(provider: &dyn KeyProvider) -> Answer {
     let key = SecretKey::new(KEY);
     let good = wrapped(provider, &key).await?;
-    let other_scheme = match good.scheme {
-        WrapScheme::AesGcmCallerIv => WrapScheme::InsecureLocal,
-        WrapScheme::InsecureLocal => WrapScheme::AesGcmCallerIv,
-    };
+    let mut schemes = WrapScheme::ALL.into_iter();
+    let other_scheme = schemes
+        .find(|scheme| *scheme != good.scheme)
+        .ok_or("there is one scheme only")?;
     let others = [
         (
             "another label",
