@@ -171,7 +171,24 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["error", "limits", "plan", "record", "telemetry", "upstream"],
     ),
     ("listen", &["config", "limits", "respond"]),
-    ("auth", &["app", "crypt", "error", "limits", "plan", "record"]),
+    (
+        "auth",
+        &["app", "crypt", "error", "limits", "plan", "record", "sts"],
+    ),
+    (
+        "sts",
+        &[
+            "app",
+            "auth",
+            "config",
+            "error",
+            "limits",
+            "record",
+            "respond",
+            "telemetry",
+            "upstream",
+        ],
+    ),
     ("authorize", &["access", "auth", "error"]),
     ("plan", &["error", "keyring", "limits", "upstream"]),
     (
@@ -211,6 +228,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plan",
             "record",
             "respond",
+            "sts",
             "telemetry",
             "upstream",
         ],

@@ -124,6 +124,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         control,
         keyring,
         access,
+        sts: None,
         metrics,
     })
     .map_err(Failure::internal)?;

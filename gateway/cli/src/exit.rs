@@ -166,6 +166,13 @@ impl Failure {
             .with_hint("check [store] in the configuration: endpoint, region, credentials and trust")
     }
 
+    /// The trust anchors of an identity provider, or the provider itself, cannot be used.
+    pub fn issuers(why: String) -> Self {
+        Self::new(Part::Usage, why)
+            .with_id("E-STS-001")
+            .with_hint("check [[sts.issuer]] in the configuration: url, jwks_uri and ca_file")
+    }
+
     /// Shows the failure and gives the exit code.
     #[expect(clippy::print_stderr, reason = "a command's message to its user")]
     pub fn report(&self) -> ExitCode {

@@ -13,6 +13,7 @@ use sceau_server::admin;
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::config::{TlsFiles, read_secret_file};
 use sceau_server::listen::{self, ListenOptions};
+use sceau_server::sts::Sts;
 use sceau_server::telemetry::{self, Metrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -52,6 +53,12 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         .map_err(tls_failure)?;
     let access = AccessFiles::open(&config.access, Arc::clone(&foundations.metrics))
         .map_err(|error| Failure::access(&error))?;
+    let sts = config
+        .sts
+        .as_ref()
+        .map(|sts| Sts::new(sts, &foundations.metrics))
+        .transpose()
+        .map_err(Failure::issuers)?;
     // Addresses are taken before the keys are unlocked: a second gateway by mistake ends here.
     let data = bind(config.listen.data).await?;
     let admin = bind(config.listen.admin).await?;
@@ -81,6 +88,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         control: foundations.control.clone(),
         keyring,
         access,
+        sts,
         metrics: Arc::clone(&foundations.metrics),
     })
     .map_err(Failure::internal)?;

@@ -75,6 +75,7 @@ async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
         control: foundations.control.clone(),
         keyring,
         access: AccessFiles::fixed(AccessSnapshot::new(credentials, policy)),
+        sts: None,
         metrics: Arc::clone(&foundations.metrics),
     })
     .map_err(Failure::internal)

@@ -9,7 +9,7 @@ mod document;
 
 use std::collections::BTreeSet;
 
-use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId, WRAP_BLOB_BYTES_MAX, WrapScheme};
+use sceau_keys::{BucketId, KEY_BYTES, Krid, Purpose, SecretKey, TenantId, WRAP_BLOB_BYTES_MAX, WrapScheme};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -27,6 +27,21 @@ pub const BUCKETS_MAX: usize = 4_096;
 pub const KEKS_MAX: usize = 64;
 /// Largest metadata padding multiple in bytes.
 pub const METADATA_PADDING_MAX: u16 = 1_024;
+
+/// Begins the derivation of [`session_root`]. Everything else that is computed with the MAC key begins
+/// with `sof1/`, so no input is shared.
+const SESSION_ROOT_LABEL: &[u8] = b"sceau/session-root/1\0";
+
+/// The key that temporary credentials are sealed under: not part of the stored format, but every
+/// gateway of the keyring can derive it, and it changes when the MAC key does.
+pub fn session_root(mac_key: &SecretKey) -> SecretKey {
+    let derived = hmac_sha384(mac_key.expose(), &[SESSION_ROOT_LABEL]);
+    let mut root = [0; KEY_BYTES];
+    for (to, from) in root.iter_mut().zip(derived.iter()) {
+        *to = *from;
+    }
+    SecretKey::new(root)
+}
 
 /// Whether plaintext objects in the backing bucket are tolerated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use sceau_s3wire::amztime::parse_rfc3339;
 use sceau_s3wire::sigv4::SecretAccessKey;
 
 use crate::file::{CredentialEntry, CredentialsFile};
@@ -23,6 +24,10 @@ pub const SECRET_BYTES_MAX: usize = 256;
 /// Credentials accepted in one file.
 pub const CREDENTIALS_MAX: usize = 10_000;
 
+/// How the access keys of temporary credentials begin. No permanent one may, so that the two kinds are
+/// told apart by sight.
+pub const SESSION_KEY_PREFIX: &str = "SCEAUTMP";
+
 /// One credential.
 pub struct Credential {
     /// The secret that signatures are checked with.
@@ -35,6 +40,7 @@ pub struct Credential {
 #[derive(Default)]
 pub struct Credentials {
     by_access_key: HashMap<String, Credential>,
+    sessions_not_before: u64,
 }
 
 /// Why a credentials file is refused. Indexes count from zero.
@@ -47,6 +53,13 @@ pub enum CredentialsError {
         /// Place in the file.
         index: usize,
     },
+    /// The access key begins like those of temporary credentials.
+    ReservedAccessKey {
+        /// Place in the file.
+        index: usize,
+    },
+    /// `sessions_not_before` is not a time of RFC 3339.
+    SessionsNotBefore,
     /// The same access key stands in the file twice.
     Duplicate {
         /// Place of the second one.
@@ -73,6 +86,12 @@ impl fmt::Display for CredentialsError {
                 "credential[{index}]: access_key must be {ACCESS_KEY_BYTES_MIN} to {ACCESS_KEY_BYTES_MAX} letters, digits, dots, \
                  dashes or underscores"
             ),
+            Self::ReservedAccessKey { index } => write!(
+                out,
+                "credential[{index}]: access_key must not begin with {SESSION_KEY_PREFIX}, which is for temporary credentials"
+            ),
+            Self::SessionsNotBefore => out
+                .write_str("sessions_not_before must be a time in quotes, such as \"2026-01-31T12:00:00Z\""),
             Self::Duplicate { index } => write!(out, "credential[{index}]: access_key is already in use"),
             Self::Secret { index } => write!(
                 out,
@@ -98,6 +117,10 @@ impl Credentials {
         if file.credential.len() > CREDENTIALS_MAX {
             return Err(CredentialsError::TooMany);
         }
+        let sessions_not_before = match file.sessions_not_before {
+            None => 0,
+            Some(text) => parse_rfc3339(&text).ok_or(CredentialsError::SessionsNotBefore)?,
+        };
         let mut by_access_key = HashMap::with_capacity(file.credential.len());
         for (index, entry) in file.credential.into_iter().enumerate() {
             let (access_key, credential) = check(index, entry)?;
@@ -105,7 +128,10 @@ impl Credentials {
                 return Err(CredentialsError::Duplicate { index });
             }
         }
-        Ok(Self { by_access_key })
+        Ok(Self {
+            by_access_key,
+            sessions_not_before,
+        })
     }
 
     /// One credential without the rules on lengths: development mode, where the user chooses.
@@ -117,6 +143,7 @@ impl Credentials {
         };
         Self {
             by_access_key: HashMap::from([(access_key.to_owned(), credential)]),
+            sessions_not_before: 0,
         }
     }
 
@@ -124,6 +151,12 @@ impl Credentials {
     #[must_use]
     pub fn find(&self, access_key: &str) -> Option<&Credential> {
         self.by_access_key.get(access_key)
+    }
+
+    /// Temporary credentials issued before this Unix time are no longer accepted; zero without a limit.
+    #[must_use]
+    pub fn sessions_not_before(&self) -> u64 {
+        self.sessions_not_before
     }
 
     /// How many there are.
@@ -153,6 +186,9 @@ fn check(index: usize, entry: CredentialEntry) -> Result<(String, Credential), C
         || !access_key.bytes().all(allowed)
     {
         return Err(CredentialsError::AccessKey { index });
+    }
+    if access_key.starts_with(SESSION_KEY_PREFIX) {
+        return Err(CredentialsError::ReservedAccessKey { index });
     }
     let mut secret = entry.secret.into_text();
     let has_good_length = (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&secret.len());

@@ -61,6 +61,8 @@ pub enum Verb {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialsFile {
+    /// Temporary credentials issued before this time of RFC 3339 are no longer accepted.
+    pub sessions_not_before: Option<String>,
     /// The credentials.
     #[serde(default)]
     pub credential: Vec<CredentialEntry>,

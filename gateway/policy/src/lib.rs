@@ -12,7 +12,7 @@ mod rules;
 
 pub use credentials::{
     ACCESS_KEY_BYTES_MAX, ACCESS_KEY_BYTES_MIN, CREDENTIALS_MAX, Credential, Credentials, CredentialsError,
-    SECRET_BYTES_MAX, SECRET_BYTES_MIN,
+    SECRET_BYTES_MAX, SECRET_BYTES_MIN, SESSION_KEY_PREFIX,
 };
 pub use file::{CredentialEntry, CredentialsFile, PolicyFile, RuleEntry, SecretField, Verb};
 pub use rules::{

@@ -91,6 +91,12 @@ pub fn parse_http_date(text: &str) -> Option<u64> {
     Some(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
 }
 
+/// Parses a time of RFC 3339 (`2026-01-31T12:00:00Z`, also with an offset); `None` before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    u64::try_from(at.unix_timestamp()).ok()
+}
+
 /// Formats an HTTP date: `Fri, 24 May 2013 00:00:00 GMT`.
 pub fn format_http_date(unix_seconds: u64) -> String {
     let since = Duration::from_secs(unix_seconds.min(UNIX_SECONDS_MAX));
@@ -146,6 +152,15 @@ mod tests {
         );
         assert_eq!(format_iso8601(1_255_369_830), "2009-10-12T17:50:30.000Z");
         assert_eq!(AmzDate::from_unix(u64::MAX).as_str(), "99991231T235959Z");
+    }
+
+    #[test]
+    fn a_time_of_rfc_3339_may_have_an_offset() {
+        assert_eq!(parse_rfc3339("2013-05-24T00:00:00Z"), Some(1_369_353_600));
+        assert_eq!(parse_rfc3339("2013-05-24T02:00:00+02:00"), Some(1_369_353_600));
+        for text in ["2013-05-24", "2013-05-24 00:00:00", "1969-01-01T00:00:00Z", ""] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -18,5 +18,6 @@ pub mod payload;
 pub mod range;
 pub mod router;
 pub mod sigv4;
+pub mod sts;
 pub mod target;
 pub mod xml;

@@ -16,7 +16,7 @@ use sceau_envelope::Engine;
 use sceau_s3wire::amztime;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::router;
-use sceau_s3wire::sigv4::{SigningKeyCache, VerifyRules};
+use sceau_s3wire::sigv4::{SERVICE_STS, SigningKeyCache, VerifyRules};
 use tokio::sync::Semaphore;
 
 use crate::access::AccessFiles;
@@ -32,6 +32,7 @@ use crate::listen::{self, Service};
 use crate::plan::request::{self, Head, StoreAbilities};
 use crate::record::{Record, RequestId};
 use crate::respond::{self, Answer, ResponseBody};
+use crate::sts::{self, Sts};
 use crate::telemetry::{Direction, Metrics, Phase};
 use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreResponse};
 
@@ -76,6 +77,8 @@ pub struct AppParts {
     pub keyring: Arc<KeyringService>,
     /// Credentials and policy.
     pub access: Arc<AccessFiles>,
+    /// Issuers and roles; without, nobody exchanges identities.
+    pub sts: Option<Sts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -92,6 +95,8 @@ pub struct Gateway {
     pub keyring: Arc<KeyringService>,
     /// Credentials and policy.
     pub access: Arc<AccessFiles>,
+    /// Issuers and roles.
+    pub sts: Option<Sts>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The AEAD engine.
@@ -106,6 +111,8 @@ pub struct Gateway {
     pub signing_keys: SigningKeyCache,
     /// What signatures must satisfy.
     pub verify_rules: VerifyRules,
+    /// What those of requests for STS must satisfy.
+    pub sts_rules: VerifyRules,
     /// Places for large request documents.
     pub documents: Semaphore,
     permits: Semaphore,
@@ -125,6 +132,7 @@ impl Gateway {
             control: parts.control,
             keyring: parts.keyring,
             access: parts.access,
+            sts: parts.sts,
             metrics: parts.metrics,
             engine,
             writer: Writer {
@@ -135,6 +143,10 @@ impl Gateway {
             uploads: UploadCache::default(),
             signing_keys: SigningKeyCache::new(),
             verify_rules: VerifyRules::default(),
+            sts_rules: VerifyRules {
+                service: SERVICE_STS,
+                ..VerifyRules::default()
+            },
             documents: Semaphore::new(limits::LARGE_DOCUMENTS_MAX),
         }))
     }
@@ -196,8 +208,15 @@ impl Gateway {
         record.bucket.clone_from(&request.name.bucket);
         record.key.clone_from(&request.name.key);
         let started = Instant::now();
-        let authenticated = Authenticated::prove(self, request, since_epoch().as_secs())?;
-        record.principal = Some(authenticated.principal.as_str().to_owned());
+        let now = since_epoch().as_secs();
+        if let Some(sts) = self.sts.as_ref().filter(|_| sts::answer::is_for_sts(&request)) {
+            let form = body.take_whole()?;
+            return Ok(sts::answer::answer(self, sts, &request, form, record, now).await);
+        }
+        let authenticated = Authenticated::prove(self, request, now).await?;
+        let sender = &authenticated.sender;
+        record.principal = Some(sender.principal.as_str().to_owned());
+        record.session = sender.session.as_ref().map(|session| session.name.clone());
         let operation = route(&authenticated.request)?;
         record.operation = operation.name();
         let authorized =

@@ -88,7 +88,7 @@ impl Authorized {
 
     /// Who asks.
     pub fn principal(&self) -> &Principal {
-        &self.authenticated.principal
+        &self.authenticated.sender.principal
     }
 }
 

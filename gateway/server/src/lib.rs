@@ -32,5 +32,6 @@ pub mod listen;
 pub mod plan;
 pub mod record;
 pub mod respond;
+pub mod sts;
 pub mod telemetry;
 pub mod upstream;

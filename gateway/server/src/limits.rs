@@ -75,3 +75,33 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// How often a read starts again because the object was replaced between two store requests.
 pub const READ_ATTEMPTS_MAX: u32 = 3;
+
+/// Exchanges of identity tokens worked on at once: each verifies a signature before anybody is known.
+pub const EXCHANGES_MAX: usize = 32;
+
+/// How long an exchange waits for one of these places.
+pub const EXCHANGE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the form of an exchange may take to arrive.
+pub const FORM_WAIT: Duration = Duration::from_secs(10);
+
+/// Longest session token that is looked at, in bytes: a policy of 2 KiB, escaped and encoded.
+pub const SESSION_TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Keys in one issuer's key set.
+pub const ISSUER_KEYS_MAX: usize = 64;
+
+/// A discovery document or key set, in bytes.
+pub const ISSUER_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// How long an issuer may take for one document, connection included.
+pub const ISSUER_WAIT: Duration = Duration::from_secs(5);
+
+/// Age at which an issuer's keys are asked for again.
+pub const ISSUER_KEYS_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Age until which keys are used while their issuer does not answer.
+pub const ISSUER_KEYS_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Least time between two looks at one issuer's keys: the sender of a token chooses the key it names.
+pub const ISSUER_LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -32,6 +32,8 @@ pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 pub(crate) const TERMINATOR: &str = "aws4_request";
 /// Name of the signed service.
 pub const SERVICE_S3: &str = "s3";
+/// Name of the service that answers who a credential belongs to.
+pub const SERVICE_STS: &str = "sts";
 /// Payload hash of a request whose body is not covered by the signature.
 pub(crate) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// SHA-256 of no bytes, in lower-case hexadecimal.

@@ -165,6 +165,25 @@ impl Presented {
     /// AWS4-HMAC-SHA256, and every incomplete form: a request that tries to authenticate and
     /// fails is never anonymous.
     pub fn parse(target: &RequestTarget, headers: &HeaderMap) -> Result<Self, AuthError> {
+        Self::read(target, headers, None)
+    }
+
+    /// The same for a service other than S3, whose clients sign the hash of a small body without
+    /// sending it in a header: `body_sha256` is the hash of the body as received, and a header that
+    /// says anything else is refused.
+    pub fn parse_with_body(
+        target: &RequestTarget,
+        headers: &HeaderMap,
+        body_sha256: [u8; 32],
+    ) -> Result<Self, AuthError> {
+        Self::read(target, headers, Some(body_sha256))
+    }
+
+    fn read(
+        target: &RequestTarget,
+        headers: &HeaderMap,
+        body_sha256: Option<[u8; 32]>,
+    ) -> Result<Self, AuthError> {
         for name in SINGLE_HEADERS {
             if headers.get_all(name).iter().nth(1).is_some() {
                 return Err(AuthError::RepeatedHeader(name));
@@ -175,9 +194,8 @@ impl Presented {
         let is_v2_query = query.contains("AWSAccessKeyId") || query.contains("Signature");
         match (headers.get(AUTHORIZATION), has_query_auth || is_v2_query) {
             (Some(_), true) => Err(AuthError::BothMechanisms),
-            (Some(value), false) => {
-                parse_header(value.as_bytes(), headers).map(|signature| Self::Signed(Box::new(signature)))
-            }
+            (Some(value), false) => parse_header(value.as_bytes(), headers, body_sha256)
+                .map(|signature| Self::Signed(Box::new(signature))),
             (None, true) if is_v2_query => Err(AuthError::UnsupportedMechanism),
             (None, true) => parse_query(query, headers).map(|signature| Self::Signed(Box::new(signature))),
             (None, false) => Ok(Self::Anonymous),
@@ -222,7 +240,11 @@ fn is_auth_parameter(name: &str) -> bool {
         || name.eq_ignore_ascii_case("X-Amz-Region-Set")
 }
 
-fn parse_header(value: &[u8], headers: &HeaderMap) -> Result<PresentedSignature, AuthError> {
+fn parse_header(
+    value: &[u8],
+    headers: &HeaderMap,
+    body_sha256: Option<[u8; 32]>,
+) -> Result<PresentedSignature, AuthError> {
     let malformed = |what| AuthError::Malformed(Form::Header, what);
     let text = std::str::from_utf8(value)
         .map_err(|_| malformed("it is not text"))?
@@ -249,10 +271,7 @@ fn parse_header(value: &[u8], headers: &HeaderMap) -> Result<PresentedSignature,
     let signed_headers = signed_headers.ok_or(malformed("the SignedHeaders field is missing"))?;
     let signature = signature.ok_or(malformed("the Signature field is missing"))?;
     let (access_key, scope) = parse_credential(credential, Form::Header)?;
-    let payload = headers
-        .get(AMZ_CONTENT_SHA256)
-        .ok_or(AuthError::MissingContentSha256)?
-        .as_bytes();
+    let payload = header_payload(headers, body_sha256)?;
     Ok(PresentedSignature {
         form: Form::Header,
         access_key,
@@ -262,9 +281,23 @@ fn parse_header(value: &[u8], headers: &HeaderMap) -> Result<PresentedSignature,
         date: header_date(headers)?,
         expires_seconds: 0,
         session_token: text_header(headers, AMZ_SECURITY_TOKEN)?,
-        payload_mode: PayloadMode::parse(payload)?,
-        payload: payload.to_vec(),
+        payload_mode: PayloadMode::parse(&payload)?,
+        payload,
     })
+}
+
+/// Payload hash of a header-signed request: the header's, or the body's own where that is known.
+fn header_payload(headers: &HeaderMap, body_sha256: Option<[u8; 32]>) -> Result<Vec<u8>, AuthError> {
+    let header = headers.get(AMZ_CONTENT_SHA256).map(http::HeaderValue::as_bytes);
+    match (header, body_sha256) {
+        (Some(header), None) => Ok(header.to_vec()),
+        (Some(header), Some(hash)) if PayloadMode::parse(header)? == PayloadMode::Sha256(hash) => {
+            Ok(header.to_vec())
+        }
+        (Some(_), Some(_)) => Err(AuthError::InvalidContentSha256),
+        (None, Some(hash)) => Ok(HEXLOWER.encode(&hash).into_bytes()),
+        (None, None) => Err(AuthError::MissingContentSha256),
+    }
 }
 
 fn parse_query(query: &RawQuery, headers: &HeaderMap) -> Result<PresentedSignature, AuthError> {

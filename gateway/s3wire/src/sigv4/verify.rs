@@ -14,7 +14,7 @@ use super::chain::ChainSeed;
 use super::error::{AuthError, SignatureMismatch};
 use super::key::{SecretAccessKey, SigningKey, SigningKeyCache};
 use super::presented::{Form, PayloadMode, PresentedSignature, QUERY_SIGNATURE, must_be_signed};
-use super::{SERVICE_S3, Scope};
+use super::{SERVICE_S3, SERVICE_STS, Scope};
 use crate::target::{RequestTarget, is_unreserved};
 
 /// Accepted difference between the request's clock and ours, seconds (S3's fifteen minutes).
@@ -36,6 +36,8 @@ pub struct RequestHead<'a> {
 /// What this endpoint accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyRules {
+    /// The only accepted service, [`SERVICE_S3`] or [`SERVICE_STS`].
+    pub service: &'static str,
     /// The only accepted region; `None` accepts any.
     pub region: Option<String>,
     /// Accepted clock difference in both directions, seconds.
@@ -47,6 +49,7 @@ pub struct VerifyRules {
 impl Default for VerifyRules {
     fn default() -> Self {
         Self {
+            service: SERVICE_S3,
             region: None,
             clock_skew_seconds: CLOCK_SKEW_SECONDS,
             presign_seconds_max: PRESIGN_SECONDS_MAX,
@@ -153,10 +156,11 @@ fn check_scope(presented: &PresentedSignature, rules: &VerifyRules) -> Result<()
         service,
     } = &presented.scope;
     let malformed = |what| AuthError::Malformed(presented.form, what);
-    if service != SERVICE_S3 {
-        return Err(malformed(
-            "incorrect service in the credential; this endpoint belongs to \"s3\"",
-        ));
+    if service != rules.service {
+        return Err(malformed(match rules.service {
+            SERVICE_STS => "incorrect service in the credential; this request belongs to \"sts\"",
+            _ => "incorrect service in the credential; this endpoint belongs to \"s3\"",
+        }));
     }
     if let Some(expected) = rules.region.as_ref().filter(|expected| *expected != region) {
         let form = presented.form;

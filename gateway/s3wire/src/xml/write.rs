@@ -35,6 +35,11 @@ impl XmlWriter {
         self.raw(&["<", name, " xmlns=\"", S3_NAMESPACE, "\">"]);
     }
 
+    /// Opens a root element in another namespace; the namespace is the caller's constant.
+    pub fn open_root_in(&mut self, name: &str, namespace: &str) {
+        self.raw(&["<", name, " xmlns=\"", namespace, "\">"]);
+    }
+
     /// Closes an element.
     pub fn close(&mut self, name: &str) {
         self.raw(&["</", name, ">"]);

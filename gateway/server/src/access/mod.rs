@@ -111,6 +111,11 @@ impl AccessSnapshot {
         self.credentials.find(access_key)
     }
 
+    /// Unix time before which temporary credentials must not have been issued.
+    pub fn sessions_not_before(&self) -> u64 {
+        self.credentials.sessions_not_before()
+    }
+
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy

@@ -4,6 +4,8 @@
 //! do. Invariant: an `Authenticated` exists only after `sigv4::verify_cached` accepted the request's
 //! signature; there is one path to it, for every operation and every payload mode.
 
+mod session;
+
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, Request, header, request::Parts};
@@ -12,7 +14,9 @@ use sceau_policy::Principal;
 use sceau_s3wire::checksum::Value;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::{BodyRole, PayloadPlan};
-use sceau_s3wire::sigv4::{self, Presented, RequestHead, Verified};
+use sceau_s3wire::sigv4::{
+    self, Presented, PresentedSignature, RequestHead, SecretAccessKey, Verified, VerifyRules,
+};
 use sceau_s3wire::target::{Addressing, RequestTarget, Target};
 use tokio::sync::SemaphorePermit;
 
@@ -22,6 +26,7 @@ use crate::error::{GatewayError, Result};
 use crate::limits;
 use crate::plan::fault;
 use crate::record::ByteCount;
+use crate::sts::session::Session;
 
 /// A request as it arrived, with its target taken apart.
 pub struct RawRequest {
@@ -68,8 +73,16 @@ pub struct Authenticated {
     /// The request.
     pub request: RawRequest,
     /// Who sent it.
-    pub principal: Principal,
+    pub sender: Sender,
     verified: Verified,
+}
+
+/// Who sent a request.
+pub struct Sender {
+    /// What the policy knows them as.
+    pub principal: Principal,
+    /// The session they act in, with temporary credentials.
+    pub session: Option<Session>,
 }
 
 impl Authenticated {
@@ -79,7 +92,7 @@ impl Authenticated {
     /// verifier), replay (bounded by the 15-minute window, as in S3; TLS keeps the request from being
     /// seen), two mechanisms at once (refused), guessing whether an access key exists by timing (key
     /// ids are not secret in S3, whose own answer tells).
-    pub fn prove(gateway: &Gateway, request: RawRequest, now: u64) -> Result<Self> {
+    pub async fn prove(gateway: &Gateway, request: RawRequest, now: u64) -> Result<Self> {
         let presented = match Presented::parse(&request.target, &request.headers).map_err(auth_error)? {
             Presented::Signed(presented) => presented,
             Presented::Anonymous => {
@@ -87,31 +100,11 @@ impl Authenticated {
                 return Err(error);
             }
         };
-        if presented.session_token().is_some() {
-            return Err(GatewayError::code(ErrorCode::InvalidToken));
-        }
-        let access = gateway.access.snapshot();
-        let credential = access
-            .credential(presented.access_key())
-            .ok_or_else(|| GatewayError::code(ErrorCode::InvalidAccessKeyId))?;
-        let head = RequestHead {
-            method: &request.method,
-            target: &request.target,
-            headers: &request.headers,
-        };
-        let verified = sigv4::verify_cached(
-            &head,
-            &presented,
-            &credential.secret,
-            &gateway.signing_keys,
-            now,
-            &gateway.verify_rules,
-        )
-        .map_err(auth_error)?;
-        let principal = credential.principal.clone();
+        let (sender, verified) =
+            prove_sender(gateway, &request, &presented, &gateway.verify_rules, now).await?;
         Ok(Self {
             request,
-            principal,
+            sender,
             verified,
         })
     }
@@ -123,7 +116,47 @@ impl Authenticated {
     }
 }
 
-fn auth_error(error: sigv4::AuthError) -> GatewayError {
+/// Verifies a presented signature with the secret of who presents it.
+///
+/// # Errors
+/// The answer to a client whose credential is not known, not valid or not the one that signed.
+pub async fn prove_sender(
+    gateway: &Gateway,
+    request: &RawRequest,
+    presented: &PresentedSignature,
+    rules: &VerifyRules,
+    now: u64,
+) -> Result<(Sender, Verified)> {
+    let head = RequestHead {
+        method: &request.method,
+        target: &request.target,
+        headers: &request.headers,
+    };
+    let verify = |secret: &SecretAccessKey| {
+        sigv4::verify_cached(&head, presented, secret, &gateway.signing_keys, now, rules).map_err(auth_error)
+    };
+    if let Some((session, secret)) = session::open(gateway, presented, now).await? {
+        let verified = verify(&secret)?;
+        let sender = Sender {
+            principal: session.principal.clone(),
+            session: Some(session),
+        };
+        return Ok((sender, verified));
+    }
+    let access = gateway.access.snapshot();
+    let credential = access
+        .credential(presented.access_key())
+        .ok_or_else(|| GatewayError::code(ErrorCode::InvalidAccessKeyId))?;
+    let verified = verify(&credential.secret)?;
+    let sender = Sender {
+        principal: credential.principal.clone(),
+        session: None,
+    };
+    Ok((sender, verified))
+}
+
+/// What the client is told about a signature that was not accepted.
+pub fn auth_error(error: sigv4::AuthError) -> GatewayError {
     let mut answer = GatewayError::client(error.code(), error.to_string());
     answer.extra = error.details();
     answer

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::sts::FileSts;
 use super::units::{DurationText, SizeText};
 use super::{EndpointStyle, LogFormat};
 
@@ -23,6 +24,7 @@ pub(super) struct FileConfig {
     pub(super) store: FileStore,
     pub(super) keys: FileKeys,
     pub(super) access: FileAccess,
+    pub(super) sts: Option<FileSts>,
     #[serde(default)]
     pub(super) log: FileLog,
     #[serde(default)]

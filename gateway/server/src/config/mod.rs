@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod resolve;
 mod secret_file;
+mod sts;
 mod units;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
+pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable};
 
 /// Everything the file says, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// Who may connect and do what.
     pub access: AccessConfig,
+    /// Who may exchange an identity token for temporary credentials; nobody without.
+    pub sts: Option<StsConfig>,
     /// Log output.
     pub log: LogConfig,
     /// Bounds on what clients may use.

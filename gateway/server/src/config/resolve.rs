@@ -14,10 +14,12 @@ use super::file::{
     FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FilePkcs11,
     FileProvider, FileStore,
 };
+use super::sts::{self, FileSts};
 use super::units::DurationText;
 use super::{
     AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, KeysConfig, LimitsConfig,
-    ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection, TlsFiles,
+    ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection, StsConfig,
+    TlsFiles,
 };
 
 /// Largest configuration file in bytes.
@@ -116,6 +118,7 @@ impl Resolver<'_> {
             policy: self.path(file.access.policy),
             reload: self.duration("access.reload", file.access.reload, Duration::from_secs(2)),
         };
+        let sts = file.sts.and_then(|sts| self.sts(sts));
         let log = LogConfig {
             format: file.log.format.unwrap_or(LogFormat::Text),
             level: file.log.level.unwrap_or_else(|| "info".to_owned()),
@@ -131,8 +134,17 @@ impl Resolver<'_> {
             store: store?,
             keys: keys?,
             access,
+            sts,
             log,
             limits,
+        })
+    }
+
+    fn sts(&mut self, file: FileSts) -> Option<StsConfig> {
+        let folder = self.folder;
+        let problems = &mut self.problems;
+        sts::resolve(file, |path| folder.join(path), &mut |key, message| {
+            problems.push(Problem { key, message })
         })
     }
 

@@ -162,6 +162,17 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "cert",
         "key =",
         "key_file",
+        "account",
+        "url",
+        "audiences",
+        "jwks_uri",
+        "jwks_file",
+        "name",
+        "issuer",
+        "subjects",
+        "claims",
+        "principal",
+        "duration_max",
         "[",
     ];
     let switched: Vec<_> = sample

@@ -49,10 +49,15 @@ impl RequestBody {
     /// Takes the body, in its role for the operation.
     fn take(&mut self, request: &Authorized, role: BodyRole) -> Result<Upload> {
         let payload = request.authenticated.payload(role)?;
-        let incoming = self.incoming.take().ok_or_else(|| {
-            crate::error::GatewayError::new(crate::error::Kind::Internal, "a body was taken twice")
-        })?;
+        let incoming = self.take_whole()?;
         Ok(Upload::new(incoming, payload, self.count.clone()))
+    }
+
+    /// Takes the body as it is, for who judges it by itself.
+    pub fn take_whole(&mut self) -> Result<Incoming> {
+        self.incoming.take().ok_or_else(|| {
+            crate::error::GatewayError::new(crate::error::Kind::Internal, "a body was taken twice")
+        })
     }
 
     /// What was not taken.

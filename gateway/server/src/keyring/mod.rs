@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use sceau_envelope::keyring::BucketState;
+use sceau_envelope::keyring::{BucketState, session_root};
 use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
 use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
@@ -285,6 +285,16 @@ impl KeyringService {
         EpochKeys::from_slice(krid, key.expose())
             .map(Arc::new)
             .ok_or(EpochKeyError::CheckFailed)
+    }
+
+    /// The key that temporary credentials are sealed under: the same in every gateway of this keyring.
+    ///
+    /// # Errors
+    /// [`KeyringFault`] when the MAC key is not at hand and the key provider does not unwrap it.
+    pub async fn session_root(&self) -> Result<SecretKey, KeyringFault> {
+        let loaded = self.loaded();
+        let mac_key = self.loader().mac_key_of(&loaded.keyring).await?;
+        Ok(session_root(&mac_key.to_secret()))
     }
 
     /// Looks at the control bucket's copy now.

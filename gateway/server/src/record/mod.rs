@@ -61,6 +61,8 @@ pub struct Record {
     pub operation: &'static str,
     /// Who asked, once the signature is verified.
     pub principal: Option<String>,
+    /// Name of their session, with temporary credentials.
+    pub session: Option<String>,
     /// Bucket, if the request names one.
     pub bucket: Option<String>,
     /// Object key, if the request names one.
@@ -91,6 +93,7 @@ impl Record {
             method,
             operation: "unknown",
             principal: None,
+            session: None,
             bucket: None,
             key: None,
             status: 0,
@@ -148,6 +151,7 @@ impl Drop for Record {
             request_id = self.id.as_str(),
             remote = %self.remote,
             principal = self.principal.as_deref().unwrap_or("-"),
+            session = self.session.as_deref().unwrap_or("-"),
             method = self.method,
             operation = self.operation,
             bucket = self.bucket.as_deref().unwrap_or("-"),

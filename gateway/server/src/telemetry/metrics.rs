@@ -138,6 +138,8 @@ pub struct Metrics {
     bytes: IntCounterVec,
     auth_failures: IntCounterVec,
     policy_denials: IntCounterVec,
+    sts_requests: IntCounterVec,
+    issuer_looks: IntCounterVec,
     integrity_failures: IntCounterVec,
     kms_requests: IntCounterVec,
     kms_seconds: HistogramVec,
@@ -198,6 +200,16 @@ impl Metrics {
                 "sceau_policy_denials_total",
                 "Requests denied by policy, by operation.",
                 &["operation"],
+            )?,
+            sts_requests: make.counters(
+                "sceau_sts_requests_total",
+                "Requests for temporary credentials and identities, by action and outcome (ok, or the code).",
+                &["action", "outcome"],
+            )?,
+            issuer_looks: make.counters(
+                "sceau_sts_issuer_fetches_total",
+                "Looks at the keys of identity providers, by outcome.",
+                &["outcome"],
             )?,
             integrity_failures: make.counters(
                 "sceau_integrity_failures_total",
@@ -357,6 +369,17 @@ impl Metrics {
     /// The policy denied an operation.
     pub fn policy_denial(&self, operation: &'static str) {
         self.policy_denials.with_label_values(&[operation]).inc();
+    }
+
+    /// A request for STS was answered.
+    pub fn sts_request(&self, action: &'static str, outcome: &'static str) {
+        self.sts_requests.with_label_values(&[action, outcome]).inc();
+    }
+
+    /// The keys of an identity provider were looked at.
+    pub fn issuer_look(&self, is_success: bool) {
+        let outcome = if is_success { "ok" } else { "failed" };
+        self.issuer_looks.with_label_values(&[outcome]).inc();
     }
 
     /// The key provider answered a call (`wrap`, `unwrap`, `random`, `probe`).

@@ -35,7 +35,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Opens connections.
 #[derive(Clone)]
-pub(super) struct StoreConnector {
+pub(crate) struct StoreConnector {
     tcp: HttpConnector,
     tls: Option<TlsConnector>,
     limit: Duration,
@@ -43,7 +43,7 @@ pub(super) struct StoreConnector {
 
 impl StoreConnector {
     /// A connector for one endpoint; `tls` must be there when its scheme is https.
-    pub(super) fn new(tls: Option<Arc<ClientConfig>>, limit: Duration) -> Self {
+    pub(crate) fn new(tls: Option<Arc<ClientConfig>>, limit: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -106,7 +106,7 @@ async fn handshake(tls: &TlsConnector, uri: &Uri, stream: TcpStream) -> Result<S
 ///
 /// # Errors
 /// [`StoreError::Config`] when there are no trusted roots.
-pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, StoreError> {
+pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, StoreError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -146,7 +146,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, StoreError> {
 
 /// Why there is no connection; found again in the source chain of the pool's error.
 #[derive(Debug)]
-pub(super) struct ConnectFailed(pub(super) ConnectFault);
+pub(crate) struct ConnectFailed(pub(super) ConnectFault);
 
 impl fmt::Display for ConnectFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +157,7 @@ impl fmt::Display for ConnectFailed {
 impl std::error::Error for ConnectFailed {}
 
 /// A connection in use.
-pub(super) enum StoreIo {
+pub(crate) enum StoreIo {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }

@@ -25,6 +25,7 @@ mod tests;
 
 pub use body::BodyError;
 pub use config::{AddressingStyle, Capabilities, StoreConfig, Timeouts};
+pub(crate) use connect::{StoreConnector, tls_config};
 pub use control::{Condition, ControlBucket, PutOutcome};
 pub use credentials::CredentialSource;
 pub use error::{ConnectFault, CredentialFault, RetrySafety, StoreError, Wait};
