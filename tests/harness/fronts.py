@@ -110,7 +110,8 @@ class Front:
         """Runs a client program to its end."""
         command = [str(argument) for argument in arguments]
         options.setdefault("timeout", CLIENT_SECONDS)
-        done = subprocess.run(command, env=env or self.env(), capture_output=True, text=True, **options)
+        options.setdefault("text", True)
+        done = subprocess.run(command, env=env or self.env(), capture_output=True, **options)
         if check and done.returncode != 0:
             raise AssertionError(
                 f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
