@@ -89,11 +89,14 @@ class Signature:
 
     def chunk(self, data, wrong=False):
         """One signed chunk."""
-        digest = hashlib.sha256(data).hexdigest()
+        return self.chunk_line(len(data), hashlib.sha256(data).hexdigest(), wrong) + data + b"\r\n"
+
+    def chunk_line(self, length, digest, wrong=False):
+        """The line before the data of a chunk."""
         text = f"AWS4-HMAC-SHA256-PAYLOAD\n{self.date}\n{self.scope}\n{self.value}\n{EMPTY}\n{digest}"
         self.value = self._sign(text)
         shown = "0" * 64 if wrong else self.value
-        return f"{len(data):x};chunk-signature={shown}\r\n".encode() + data + b"\r\n"
+        return f"{length:x};chunk-signature={shown}\r\n".encode()
 
     def trailer(self, lines, wrong=False):
         """The signature line of a signed trailer."""

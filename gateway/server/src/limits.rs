@@ -9,6 +9,17 @@ use std::time::Duration;
 /// Most header fields in one request.
 pub const REQUEST_HEADERS_MAX: usize = 200;
 
+/// What one connection, a client's or the store's, may hold unread or unsent, in bytes. Above the largest
+/// `limits.header_size`, as a head is read into it whole; a body is pulled through it.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 320 * 1024;
+
+/// What a transfer under way may hold in memory, in bytes: the client's and the store's connection buffers,
+/// a segment that fills and a sealed one, the buffers of two TLS connections, and the request itself.
+/// docs/operations.md promises it, and `tests/faults/test_slow_uploads.py` measures it.
+pub const TRANSFER_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(2 * CONNECTION_BUFFER_BYTES_MAX + 2 * 64 * 1024 + 128 * 1024 <= TRANSFER_BYTES_MAX);
+
 /// Largest XML request body in bytes: 10 000 parts with a ticket and checksums each.
 pub const XML_REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 

@@ -158,6 +158,7 @@ impl<S: Service> Connection<S> {
             .header_read_timeout(self.header_read_wait)
             .max_headers(limits::REQUEST_HEADERS_MAX)
             .max_header_size(self.head_bytes_max)
+            .max_buf_size(limits::CONNECTION_BUFFER_BYTES_MAX)
             .keep_alive(true)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), answer);

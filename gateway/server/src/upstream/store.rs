@@ -31,6 +31,7 @@ use super::region::{Regions, is_region, may_name_region, named_region};
 use super::request::{StoreBody, StoreRequest};
 use super::response::{StoreResponse, StoreResponseBody};
 use super::signing::signed_headers;
+use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
 
 /// How long a request waits for a free connection slot.
 const SLOT_WAIT: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ impl Pool {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(config.max_connections)
             .http1_max_headers(RESPONSE_HEADERS_MAX)
+            .http1_max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
             .set_host(false)
             .build(connector);
         let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
