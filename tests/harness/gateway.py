@@ -64,7 +64,10 @@ class Site:
             '[[allow]]\nprincipal = "tester"\nbuckets = ["*"]\n'
             'verbs = ["read", "write", "delete", "list", "create-bucket", "delete-bucket",'
             ' "configure", "read-configuration"]\n\n'
-            '[[allow]]\nprincipal = "limited"\nbuckets = ["*"]\nprefixes = ["open/"]\nverbs = ["read", "write"]\n'
+            '[[allow]]\nprincipal = "limited"\nbuckets = ["*"]\nprefixes = ["open/"]\nverbs = ["read", "write"]\n\n'
+            # Whoever has no credentials, in buckets of this name only.
+            '[[allow]]\nprincipal = "anonymous"\nbuckets = ["public-*"]\nprefixes = ["open/"]\n'
+            'verbs = ["read", "write", "list"]\n'
         )
         for path in (secret, credentials):
             path.chmod(0o600)

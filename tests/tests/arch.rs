@@ -91,6 +91,8 @@ const PURE: &[(&str, &[&str])] = &[
             "httpdate",
             "md-5",
             "quick-xml",
+            "serde",
+            "serde_json",
             "sha1",
             "sha2",
             "subtle",

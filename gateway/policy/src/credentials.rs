@@ -70,7 +70,7 @@ pub enum CredentialsError {
         /// Place in the file.
         index: usize,
     },
-    /// The principal is not a name.
+    /// The principal is not a name, or the reserved one.
     Principal {
         /// Place in the file.
         index: usize,
@@ -99,7 +99,7 @@ impl fmt::Display for CredentialsError {
             ),
             Self::Principal { index } => write!(
                 out,
-                "credential[{index}]: principal must be a name without a star"
+                "credential[{index}]: principal must be a name without a star, and not `anonymous`"
             ),
         }
     }

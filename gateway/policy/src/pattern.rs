@@ -24,6 +24,11 @@ impl Pattern {
         })
     }
 
+    /// Whether it matches one name only.
+    pub(crate) fn is_literal(&self) -> bool {
+        !self.is_prefix
+    }
+
     pub(crate) fn matches(&self, name: &str) -> bool {
         if self.is_prefix {
             name.starts_with(&self.text)

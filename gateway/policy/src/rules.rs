@@ -16,18 +16,36 @@ pub const RULES_MAX: usize = 1_000;
 /// Buckets, and prefixes, accepted in one rule.
 pub const PATTERNS_PER_RULE_MAX: usize = 256;
 
-/// Who sends a request: the name a credential belongs to.
+/// The name of whoever sends no credentials. No credential can have it.
+const ANONYMOUS: &str = "anonymous";
+
+/// Who sends a request: the name a credential belongs to, or [`Principal::anonymous`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(String);
 
 impl Principal {
-    /// A principal of this name; `None` when it is empty, longer than 256 bytes, or has a star or a
-    /// control character in it.
+    /// A principal of this name; `None` when it is empty, longer than 256 bytes, has a star or a
+    /// control character in it, or is the reserved name `anonymous`.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let bad =
-            name.is_empty() || name.len() > 256 || name.contains('*') || name.contains(char::is_control);
+        let bad = name.is_empty()
+            || name.len() > 256
+            || name.contains('*')
+            || name.contains(char::is_control)
+            || name == ANONYMOUS;
         (!bad).then(|| Self(name.to_owned()))
+    }
+
+    /// Whoever sends no credentials.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self(ANONYMOUS.to_owned())
+    }
+
+    /// Whether this is [`Principal::anonymous`].
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.0 == ANONYMOUS
     }
 
     /// The name.
@@ -97,6 +115,8 @@ pub enum Problem {
     Verbs,
     /// `create-bucket` or `delete-bucket` in a rule with prefixes.
     BucketVerbWithPrefix,
+    /// A rule that allows `anonymous` more than to read, list and write.
+    AnonymousVerbs,
 }
 
 /// Why a policy file is refused.
@@ -118,6 +138,7 @@ impl fmt::Display for PolicyError {
             Problem::Prefixes => "prefixes is an empty list; leave it out to mean the whole bucket",
             Problem::Verbs => "verbs is an empty list",
             Problem::BucketVerbWithPrefix => "create-bucket and delete-bucket cannot be limited to prefixes",
+            Problem::AnonymousVerbs => "anonymous can be allowed read, list and write, and nothing else",
         };
         write!(out, "{}: {problem}", self.rule)
     }
@@ -135,6 +156,7 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 struct Rule {
     name: Option<String>,
+    effect: Effect,
     principal: Pattern,
     buckets: Vec<Pattern>,
     /// Empty means the whole bucket.
@@ -249,8 +271,14 @@ fn allowed_by(index: Option<usize>) -> Decision {
 }
 
 impl Rule {
+    /// Whoever sends no credentials is allowed only what a rule for exactly `anonymous` allows: a rule for
+    /// everybody with a star was written with named principals in mind. A denial with a star does reach
+    /// them, since the opposite mistake would open what somebody closed.
     fn speaks_of(&self, principal: &Principal, bucket: &str) -> bool {
-        self.principal.matches(principal.as_str())
+        let is_named =
+            self.effect == Effect::Deny || !principal.is_anonymous() || self.principal.is_literal();
+        is_named
+            && self.principal.matches(principal.as_str())
             && self.buckets.iter().any(|pattern| pattern.matches(bucket))
     }
 
@@ -272,7 +300,7 @@ fn check_all(effect: Effect, entries: &[RuleEntry]) -> Result<Vec<Rule>, PolicyE
     let numbered = entries.iter().enumerate();
     numbered
         .map(|(index, entry)| {
-            check(entry).map_err(|problem| PolicyError {
+            check(effect, entry).map_err(|problem| PolicyError {
                 rule: RuleRef { effect, index },
                 problem,
             })
@@ -280,7 +308,7 @@ fn check_all(effect: Effect, entries: &[RuleEntry]) -> Result<Vec<Rule>, PolicyE
         .collect()
 }
 
-fn check(entry: &RuleEntry) -> Result<Rule, Problem> {
+fn check(effect: Effect, entry: &RuleEntry) -> Result<Rule, Problem> {
     let prefixes = entry.prefixes.as_deref();
     if entry.buckets.len() > PATTERNS_PER_RULE_MAX
         || prefixes.is_some_and(|list| list.len() > PATTERNS_PER_RULE_MAX)
@@ -304,8 +332,13 @@ fn check(entry: &RuleEntry) -> Result<Rule, Problem> {
     if has_bucket_verb && !prefixes.is_empty() {
         return Err(Problem::BucketVerbWithPrefix);
     }
+    let is_harmless = |verb: &Verb| matches!(verb, Verb::Read | Verb::List | Verb::Write);
+    if effect == Effect::Allow && entry.principal == ANONYMOUS && !entry.verbs.iter().all(is_harmless) {
+        return Err(Problem::AnonymousVerbs);
+    }
     Ok(Rule {
         name: entry.name.clone(),
+        effect,
         principal,
         buckets,
         prefixes,

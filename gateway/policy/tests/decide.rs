@@ -300,3 +300,55 @@ fn bad_credentials_are_refused_without_showing_the_secret() {
         assert!(!error.to_string().contains("0123"));
     }
 }
+
+#[test]
+fn whoever_has_no_credentials_is_reached_by_a_rule_of_its_own_only() {
+    let rule = |kind: &str, principal: &str, verbs: &str| {
+        format!("[[{kind}]]\nprincipal = \"{principal}\"\nbuckets = [\"*\"]\nverbs = [{verbs}]\n")
+    };
+    let may = |text: &str, action| {
+        policy(text)
+            .decide(&Principal::anonymous(), action, "bucket", Some("key"))
+            .allowed
+    };
+    let read = "\"read\", \"list\", \"write\"";
+    assert!(may(&rule("allow", "anonymous", read), Action::Read));
+    assert!(may(&rule("allow", "anonymous", read), Action::SeeBucket));
+    assert!(!may(&rule("allow", "anonymous", read), Action::Delete));
+    for stars in ["*", "a*", "anonymous*", "anon*"] {
+        let open = rule("allow", stars, "\"read\", \"write\", \"list\", \"delete\"");
+        for action in [
+            Action::Read,
+            Action::Write,
+            Action::List,
+            Action::Delete,
+            Action::SeeBucket,
+        ] {
+            assert!(!may(&open, action), "{stars} {action:?}");
+        }
+        // A denial reaches whoever it can.
+        let closed = rule("allow", "anonymous", read) + &rule("deny", stars, "\"read\"");
+        assert!(!may(&closed, Action::Read), "{stars}");
+        assert!(may(&closed, Action::Write), "{stars}");
+    }
+    for verb in [
+        "delete",
+        "create-bucket",
+        "delete-bucket",
+        "configure",
+        "read-configuration",
+    ] {
+        let file: PolicyFile = toml::from_str(&rule("allow", "anonymous", &format!("\"{verb}\""))).unwrap();
+        assert_eq!(
+            Policy::from_file(&file).unwrap_err().problem,
+            Problem::AnonymousVerbs,
+            "{verb}"
+        );
+        assert!(
+            Policy::from_file(&toml::from_str(&rule("deny", "anonymous", &format!("\"{verb}\""))).unwrap())
+                .is_ok()
+        );
+    }
+    assert_eq!(Principal::new("anonymous"), None);
+    assert!(Principal::anonymous().is_anonymous() && !Principal::new("anonymouse").unwrap().is_anonymous());
+}

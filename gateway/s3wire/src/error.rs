@@ -81,6 +81,8 @@ error_codes! {
     ExpiredToken = "ExpiredToken", 400, Never, "The provided token has expired.";
     /// The body ended before the declared length.
     IncompleteBody = "IncompleteBody", 400, Never, "You did not provide the number of bytes specified by the Content-Length HTTP header.";
+    /// A form upload has no file.
+    IncorrectNumberOfFilesInPostRequest = "IncorrectNumberOfFilesInPostRequest", 400, Never, "POST requires exactly one file upload per request.";
     /// A failure of the gateway's own.
     InternalError = "InternalError", 500, Safe, "We encountered an internal error. Try again.";
     /// No credential with this access key.
@@ -103,6 +105,8 @@ error_codes! {
     InvalidPartNumber = "InvalidPartNumber", 416, Never, "The requested partnumber is not satisfiable.";
     /// The parts named at Complete are not in ascending order.
     InvalidPartOrder = "InvalidPartOrder", 400, Never, "The list of parts was not in ascending order. Parts list must be specified in order by part number.";
+    /// The policy of a form upload cannot be read.
+    InvalidPolicyDocument = "InvalidPolicyDocument", 400, Never, "The content of the form does not meet the conditions specified in the policy document.";
     /// The requested range is outside the object.
     InvalidRange = "InvalidRange", 416, Never, "The requested range is not satisfiable.";
     /// The request is not one S3 allows.
@@ -123,12 +127,16 @@ error_codes! {
     MalformedAcl = "MalformedACLError", 400, Never, "The ACL that you provided was not well formed or did not validate against our published schema.";
     /// The bucket policy document is not one.
     MalformedPolicy = "MalformedPolicy", 400, Never, "Your policy contains a principal, action or resource that is not valid.";
+    /// The body of a form upload is not a form.
+    MalformedPostRequest = "MalformedPOSTRequest", 400, Never, "The body of your POST request is not well-formed multipart/form-data.";
     /// The XML body is not well formed or not of the expected shape.
     MalformedXml = "MalformedXML", 400, Never, "The XML that you provided was not well formed or did not validate against our published schema.";
     /// The trailer of a chunked body is broken, lacks what was announced, or has what was not.
     MalformedTrailer = "MalformedTrailerError", 400, Never, "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     /// The request line and headers, or a control body, are too long.
     MaxMessageLengthExceeded = "MaxMessageLengthExceeded", 400, Never, "Your request was too large.";
+    /// A form has more in front of its file than is read.
+    MaxPostPreDataLengthExceeded = "MaxPostPreDataLengthExceededError", 400, Never, "Your POST request fields preceding the upload file were too large.";
     /// User metadata is larger than 2 KB.
     MetadataTooLarge = "MetadataTooLarge", 400, Never, "Your metadata headers exceed the maximum allowed metadata size.";
     /// The method is not allowed against this resource.

@@ -15,6 +15,7 @@ pub mod etag;
 pub mod headers;
 pub mod op;
 pub mod payload;
+pub mod post;
 pub mod range;
 pub mod router;
 pub mod sigv4;

@@ -80,14 +80,15 @@ pub fn route(
     let row = Operation::all().map(Operation::row).find(|row| {
         row.scope == scope && row.method == method && row.copy_source == copy_source && fits(row, &parameters)
     });
-    let refused = || {
-        REFUSED.iter().find(|refused| {
-            refused.scope == scope && refused.method == method && resembles(refused, &parameters, headers)
-        })
-    };
-    match row.map(|row| row.operation) {
-        Some(operation) => Ok(operation),
-        None => Err(refused().map_or_else(|| no_row(method, scope, &parameters), by_name)),
+    let refused = REFUSED.iter().find(|refused| {
+        refused.scope == scope && refused.method == method && resembles(refused, &parameters, headers)
+    });
+    match (row, refused) {
+        // Told from a form by its header alone.
+        (Some(_), Some(refused)) if refused.header.is_some() => Err(by_name(refused)),
+        (Some(row), _) => Ok(row.operation),
+        (None, Some(refused)) => Err(by_name(refused)),
+        (None, None) => Err(no_row(method, scope, &parameters)),
     }
 }
 

@@ -15,17 +15,18 @@ use hyper::body::{Body, Incoming};
 use sceau_envelope::Engine;
 use sceau_s3wire::amztime;
 use sceau_s3wire::error::ErrorCode;
+use sceau_s3wire::op::Operation;
 use sceau_s3wire::router;
 use sceau_s3wire::sigv4::{SERVICE_STS, SigningKeyCache, VerifyRules};
 use tokio::sync::Semaphore;
 
 use crate::access::AccessFiles;
-use crate::auth::{Authenticated, RawRequest};
+use crate::auth::{Authenticated, RawRequest, RequestBody, post};
 use crate::authorize::Authorized;
 use crate::crypt::layout_cache::LayoutCache;
 use crate::crypt::upload_cache::UploadCache;
 use crate::error::{GatewayError, Kind, Result, Side};
-use crate::execute::{self, RequestBody};
+use crate::execute;
 use crate::keyring::KeyringService;
 use crate::limits;
 use crate::listen::{self, Service};
@@ -213,12 +214,23 @@ impl Gateway {
             let form = body.take_whole()?;
             return Ok(sts::answer::answer(self, sts, &request, form, record, now).await);
         }
-        let authenticated = Authenticated::prove(self, request, now).await?;
+        let authenticated = match post::boundary(&request)? {
+            Some(boundary) => {
+                record.operation = Operation::PostObject.name();
+                post::prove(self, request, &boundary, body, now).await?
+            }
+            None => Authenticated::prove(self, request, now).await?,
+        };
+        record.key.clone_from(&authenticated.request.name.key);
         let sender = &authenticated.sender;
         record.principal = Some(sender.principal.as_str().to_owned());
         record.session = sender.session.as_ref().map(|session| session.name.clone());
-        let operation = route(&authenticated.request)?;
+        let operation = match &authenticated.form {
+            Some(_) => Operation::PostObject,
+            None => route(&authenticated.request)?,
+        };
         record.operation = operation.name();
+        post::check_is_form(&authenticated, operation)?;
         let authorized =
             Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
                 self.metrics.policy_denial(operation.name());
@@ -246,7 +258,7 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn route(request: &RawRequest) -> Result<sceau_s3wire::op::Operation> {
+fn route(request: &RawRequest) -> Result<Operation> {
     let (has_bucket, has_key) = (request.name.bucket.is_some(), request.name.key.is_some());
     router::route(
         request.method.as_str(),
@@ -263,7 +275,7 @@ impl Service for Gateway {
         self: Arc<Self>,
         request: Request<Incoming>,
         remote: SocketAddr,
-        _is_tls: bool,
+        is_tls: bool,
     ) -> Response<ResponseBody> {
         let (parts, incoming) = request.into_parts();
         let mut record = Record::start(
@@ -283,7 +295,7 @@ impl Service for Gateway {
         let _permit = self.permits.acquire().await;
         let outcome = match listen::check_framing(&parts) {
             Err(why) => Err(GatewayError::client(ErrorCode::InvalidRequest, why)),
-            Ok(()) => match RawRequest::parse(parts, remote, &self.settings.domains) {
+            Ok(()) => match RawRequest::parse(parts, remote, is_tls, &self.settings.domains) {
                 Err(error) => Err(error),
                 Ok(raw) => self.answer(raw, &mut body, &mut record).await,
             },

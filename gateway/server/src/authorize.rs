@@ -12,7 +12,7 @@ use sceau_s3wire::op::{Operation, Subject};
 use std::sync::Arc;
 
 use crate::access::AccessSnapshot;
-use crate::auth::Authenticated;
+use crate::auth::{Authenticated, anonymous};
 use crate::error::{GatewayError, Result};
 
 /// A request that the policy allows.
@@ -36,6 +36,9 @@ impl Authorized {
             operation,
             access,
         };
+        if authorized.principal().is_anonymous() {
+            anonymous::check(&authorized.authenticated.request, operation)?;
+        }
         let name = &authorized.authenticated.request.name;
         let bucket = name.bucket.as_deref().unwrap_or_default();
         match operation.subject() {

@@ -116,3 +116,10 @@ pub const ISSUER_KEYS_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Least time between two looks at one issuer's keys: the sender of a token chooses the key it names.
 pub const ISSUER_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A form upload whose whole body is at most this long, in bytes, is received before it is judged: fields
+/// behind its file are then ignored, as S3 does. Longer ones must end with their file.
+pub const FORM_WHOLE_BYTES_MAX: u64 = 64 * 1024;
+
+/// How long the fields in front of a form's file may take to arrive, or the whole of a short form.
+pub const FORM_HEAD_WAIT: Duration = Duration::from_secs(60);

@@ -186,6 +186,8 @@ operations! {
     GetObjectAttributes,
     /// Writes an object.
     PutObject,
+    /// Writes an object from a browser's form, which also names it.
+    PostObject,
     /// Writes an object from another object.
     CopyObject,
     /// Deletes an object.

@@ -225,6 +225,19 @@ pub(super) const PutObject: Row = Row {
     subject: Subject::Key,
 };
 
+pub(super) const PostObject: Row = Row {
+    operation: Operation::PostObject,
+    name: "PostObject",
+    class: Class::Transform,
+    scope: Scope::Bucket,
+    method: "POST",
+    selectors: &[],
+    allowed: &[],
+    copy_source: false,
+    action: Action::Write,
+    subject: Subject::Key,
+};
+
 pub(super) const CopyObject: Row = Row {
     operation: Operation::CopyObject,
     name: "CopyObject",

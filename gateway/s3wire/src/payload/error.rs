@@ -29,6 +29,8 @@ pub enum PayloadError {
     InvalidLength,
     /// A checksum value is not the base64 form of its algorithm.
     InvalidChecksum(Algorithm),
+    /// The form around a file is broken.
+    MalformedForm(&'static str),
     /// The aws-chunked framing is broken.
     MalformedFraming(&'static str),
     /// The trailer is broken, has an unannounced field, or lacks an announced one.
@@ -46,6 +48,7 @@ impl PayloadError {
             Self::ConflictingChecksums(_) | Self::InvalidChecksum(_) | Self::MalformedFraming(_) => {
                 ErrorCode::InvalidRequest
             }
+            Self::MalformedForm(_) => ErrorCode::MalformedPostRequest,
             Self::MalformedTrailer(_) => ErrorCode::MalformedTrailer,
             Self::ContentSha256Mismatch => ErrorCode::XAmzContentSha256Mismatch,
             Self::Incomplete => ErrorCode::IncompleteBody,
@@ -78,6 +81,12 @@ impl fmt::Display for PayloadError {
             Self::InvalidLength => f.write_str("the declared length of the body is not a number"),
             Self::InvalidChecksum(algorithm) => {
                 write!(f, "value for {} header is invalid", algorithm.header_name())
+            }
+            Self::MalformedForm(what) => {
+                write!(
+                    f,
+                    "The body of your POST request is not well-formed multipart/form-data: {what}."
+                )
             }
             Self::MalformedFraming(what) => write!(f, "the aws-chunked body is malformed; {what}"),
             Self::MissingLength => f.write_str(ErrorCode::MissingContentLength.default_message()),

@@ -11,6 +11,7 @@ use http::header::CONTENT_LENGTH;
 use super::error::PayloadError;
 use super::reader::PayloadReader;
 use crate::checksum::{Algorithm, HeaderMeaning, Value};
+use crate::post::FormFile;
 use crate::sigv4::{ChainSeed, PayloadMode, Verified};
 
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
@@ -48,6 +49,8 @@ pub(super) enum Framing {
         chain: Option<ChainSeed>,
         trailer: Option<Trailer>,
     },
+    /// The payload is the file of a form.
+    Form(Box<FormFile>),
 }
 
 /// What the trailer must hold: a checksum, if one was announced.
@@ -64,7 +67,15 @@ impl PayloadPlan {
 
     /// The plan for a body in `role`.
     pub fn for_body(verified: &Verified, headers: &HeaderMap, role: BodyRole) -> Result<Self, PayloadError> {
-        let mode = verified.payload_mode();
+        Self::for_mode(verified.payload_mode(), verified.chain().cloned(), headers, role)
+    }
+
+    fn for_mode(
+        mode: PayloadMode,
+        chain: Option<ChainSeed>,
+        headers: &HeaderMap,
+        role: BodyRole,
+    ) -> Result<Self, PayloadError> {
         let decoded_length = declared_length(headers, mode, role)?;
         let checksums = match role {
             BodyRole::Absent | BodyRole::Document => Announced {
@@ -75,7 +86,7 @@ impl PayloadPlan {
         };
         let md5 = content_md5(headers)?;
         let has_header_digest = checksums.header.is_some() || md5.is_some();
-        let framing = framing(verified, checksums.trailer, has_header_digest)?;
+        let framing = framing(mode, chain, checksums.trailer, has_header_digest)?;
         let sha256 = match mode {
             PayloadMode::Sha256(digest) => Some(digest),
             PayloadMode::StreamingSigned
@@ -91,6 +102,33 @@ impl PayloadPlan {
             header_checksum: checksums.header,
             computed: Vec::new(),
         })
+    }
+
+    /// The plan for the file of a form. `headers` are those that the form's fields stand for.
+    pub fn for_form(file: FormFile, headers: &HeaderMap) -> Result<Self, PayloadError> {
+        Ok(Self {
+            decoded_length: file.length(),
+            sha256: None,
+            md5: content_md5(headers)?,
+            header_checksum: announced_checksums(headers)?.header,
+            computed: Vec::new(),
+            framing: Framing::Form(Box::new(file)),
+        })
+    }
+
+    /// The plan for a body that nobody signed. Its framing, length and digests are held to all the same.
+    pub fn for_anonymous(headers: &HeaderMap, role: BodyRole) -> Result<Self, PayloadError> {
+        let unknown = PayloadError::ConflictingChecksums("this payload mode needs a signature");
+        let mode = match single(headers, "x-amz-content-sha256", unknown)? {
+            None => PayloadMode::Unsigned,
+            Some(text) => PayloadMode::parse(text).map_err(|_| unknown)?,
+        };
+        match mode {
+            PayloadMode::StreamingSigned | PayloadMode::StreamingSignedTrailer => Err(unknown),
+            PayloadMode::Sha256(_) | PayloadMode::StreamingUnsignedTrailer | PayloadMode::Unsigned => {
+                Self::for_mode(mode, None, headers, role)
+            }
+        }
     }
 
     /// Length of the payload in bytes, without any framing.
@@ -116,7 +154,7 @@ impl PayloadPlan {
                 trailer: Some(trailer),
                 ..
             } => trailer.announced,
-            Framing::Chunked { trailer: None, .. } | Framing::Plain => None,
+            Framing::Chunked { trailer: None, .. } | Framing::Plain | Framing::Form(_) => None,
         };
         self.header_checksum.map(|value| value.algorithm()).or(announced)
     }
@@ -138,13 +176,13 @@ impl PayloadPlan {
 }
 
 fn framing(
-    verified: &Verified,
+    mode: PayloadMode,
+    chain: Option<ChainSeed>,
     trailer: Option<Algorithm>,
     has_header_digest: bool,
 ) -> Result<Framing, PayloadError> {
-    let chain = verified.chain().cloned();
     let with_trailer = Some(Trailer { announced: trailer });
-    match verified.payload_mode() {
+    match mode {
         PayloadMode::Sha256(_) | PayloadMode::Unsigned | PayloadMode::StreamingSigned
             if trailer.is_some() =>
         {

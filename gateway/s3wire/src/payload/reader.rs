@@ -14,6 +14,7 @@ use super::frame::{LineBuffer, parse_chunk_line};
 use super::plan::{Framing, PayloadPlan, Trailer};
 use super::trailer::{ReadTrailer, TrailerReader};
 use crate::checksum::{Algorithm, Hasher, Value};
+use crate::post::FormEnd;
 use crate::sigv4::ChunkChain;
 
 /// Where a checksum came from.
@@ -93,6 +94,8 @@ enum Stage {
     LastEnd { seen: usize },
     /// In the trailer.
     Trailer(Box<TrailerReader>),
+    /// In the file of a form, or behind it.
+    Form(Box<FormEnd>),
 }
 
 impl PayloadReader {
@@ -105,8 +108,13 @@ impl PayloadReader {
             header_checksum,
             mut computed,
         } = plan;
+        let mut input = Bytes::new();
         let (stage, chain, trailer_rule) = match framing {
             Framing::Plain => (Stage::Plain, None, None),
+            Framing::Form(file) => {
+                input = file.received;
+                (Stage::Form(Box::new(file.end)), None, None)
+            }
             Framing::Chunked { chain, trailer } => (
                 Stage::ChunkLine(LineBuffer::default()),
                 chain.map(ChunkChain::new),
@@ -118,7 +126,7 @@ impl PayloadReader {
         computed.retain(|algorithm| Some(*algorithm) != client);
         let is_signed = chain.is_some();
         Self {
-            input: Bytes::new(),
+            input,
             stage,
             remaining: decoded_length,
             decoded_length,
@@ -195,6 +203,17 @@ impl PayloadReader {
                 Stage::Trailer(trailer) => {
                     let input = std::mem::take(&mut self.input);
                     trailer.take(&input)?;
+                }
+                Stage::Form(end) if self.remaining == 0 => {
+                    let input = std::mem::take(&mut self.input);
+                    end.behind(&input)?;
+                }
+                Stage::Form(_) => {
+                    let piece = self.take_payload(self.remaining)?;
+                    if let Stage::Form(end) = &mut self.stage {
+                        end.within(&piece)?;
+                    }
+                    return Ok(Some(piece));
                 }
             }
         }
@@ -306,6 +325,7 @@ impl PayloadReader {
     fn end_framing(&mut self) -> Result<Option<ReadTrailer>, PayloadError> {
         match std::mem::replace(&mut self.stage, Stage::Plain) {
             Stage::Plain | Stage::LastEnd { seen: 2 } => Ok(None),
+            Stage::Form(end) => end.finish().map(|()| None),
             Stage::Trailer(trailer) => {
                 let trailer = trailer.finish()?;
                 self.check_trailer(&trailer)?;

@@ -25,6 +25,7 @@ pub use verify::{
 };
 
 pub(crate) use chain::ChunkChain;
+pub(crate) use presented::parse_scope;
 
 /// The one algorithm that is verified and produced.
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";

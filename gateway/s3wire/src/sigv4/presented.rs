@@ -91,7 +91,7 @@ pub enum PayloadMode {
 
 impl PayloadMode {
     /// Reads the header's value: a mode's name, or a SHA-256 in hexadecimal or base64.
-    pub(super) fn parse(value: &[u8]) -> Result<Self, AuthError> {
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, AuthError> {
         match value {
             b"UNSIGNED-PAYLOAD" => Ok(Self::Unsigned),
             b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Self::StreamingUnsignedTrailer),
@@ -370,6 +370,11 @@ fn check_algorithm(name: &str) -> Result<(), AuthError> {
     } else {
         Err(AuthError::UnsupportedMechanism)
     }
+}
+
+/// Access key and scope in the credential of a form; `None` if it is not one.
+pub(crate) fn parse_scope(text: &str) -> Option<(String, Scope)> {
+    parse_credential(text, Form::Query).ok()
 }
 
 fn parse_credential(text: &str, form: Form) -> Result<(String, Scope), AuthError> {

@@ -1,8 +1,13 @@
 //! Who sends a request.
 //!
 //! What lives here: from a raw request to an [`Authenticated`] one. What must not: what the sender may
-//! do. Invariant: an `Authenticated` exists only after `sigv4::verify_cached` accepted the request's
-//! signature; there is one path to it, for every operation and every payload mode.
+//! do. Invariant: an `Authenticated` with a named principal exists only after `sigv4::verify_cached`
+//! accepted the request's signature, or `PolicySignature::verify` that of a form ([`post`]); whoever
+//! presents nothing at all is the principal `anonymous`, whom only a rule of its own allows anything.
+
+pub mod anonymous;
+mod body;
+pub mod post;
 
 mod session;
 
@@ -14,6 +19,7 @@ use sceau_policy::Principal;
 use sceau_s3wire::checksum::Value;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::{BodyRole, PayloadPlan};
+use sceau_s3wire::post::PostForm;
 use sceau_s3wire::sigv4::{
     self, Presented, PresentedSignature, RequestHead, SecretAccessKey, Verified, VerifyRules,
 };
@@ -21,8 +27,9 @@ use sceau_s3wire::target::{Addressing, RequestTarget, Target};
 use tokio::sync::SemaphorePermit;
 
 use crate::app::Gateway;
+pub use crate::auth::body::RequestBody;
 use crate::crypt::seal_body::{ClientBody, PlainSource};
-use crate::error::{GatewayError, Result};
+use crate::error::{GatewayError, Kind, Result};
 use crate::limits;
 use crate::plan::fault;
 use crate::record::ByteCount;
@@ -40,11 +47,13 @@ pub struct RawRequest {
     pub headers: HeaderMap,
     /// The client's address.
     pub remote: SocketAddr,
+    /// Whether it came over TLS.
+    pub is_tls: bool,
 }
 
 impl RawRequest {
     /// Takes a request head apart; the body stays with the caller.
-    pub fn parse(parts: Parts, remote: SocketAddr, domains: &[String]) -> Result<Self> {
+    pub fn parse(parts: Parts, remote: SocketAddr, is_tls: bool, domains: &[String]) -> Result<Self> {
         let raw = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let target = RequestTarget::parse(raw.as_bytes()).map_err(|error| target_error(&error))?;
         let host = parts
@@ -60,6 +69,7 @@ impl RawRequest {
             name,
             headers: parts.headers,
             remote,
+            is_tls,
         })
     }
 }
@@ -74,7 +84,27 @@ pub struct Authenticated {
     pub request: RawRequest,
     /// Who sent it.
     pub sender: Sender,
-    verified: Verified,
+    /// The form, if the request is one.
+    pub form: Option<SentForm>,
+    proof: Proof,
+}
+
+/// What a principal was believed for.
+enum Proof {
+    /// The signature of the request.
+    Signature(Box<Verified>),
+    /// The signature of a form's policy.
+    Policy,
+    /// Nothing: the principal is `anonymous`.
+    Nothing,
+}
+
+/// A form and where it was sent.
+pub struct SentForm {
+    /// The form.
+    pub form: PostForm,
+    /// Scheme and host of the request, and its bucket where the host does not name it.
+    pub root: String,
 }
 
 /// Who sent a request.
@@ -93,26 +123,43 @@ impl Authenticated {
     /// seen), two mechanisms at once (refused), guessing whether an access key exists by timing (key
     /// ids are not secret in S3, whose own answer tells).
     pub async fn prove(gateway: &Gateway, request: RawRequest, now: u64) -> Result<Self> {
-        let presented = match Presented::parse(&request.target, &request.headers).map_err(auth_error)? {
-            Presented::Signed(presented) => presented,
-            Presented::Anonymous => {
-                let error = GatewayError::client(ErrorCode::AccessDenied, "Anonymous access is not served.");
-                return Err(error);
+        match Presented::parse(&request.target, &request.headers).map_err(auth_error)? {
+            Presented::Signed(presented) => {
+                let rules = &gateway.verify_rules;
+                let (sender, verified) = prove_sender(gateway, &request, &presented, rules, now).await?;
+                Ok(Self {
+                    request,
+                    sender,
+                    form: None,
+                    proof: Proof::Signature(Box::new(verified)),
+                })
             }
-        };
-        let (sender, verified) =
-            prove_sender(gateway, &request, &presented, &gateway.verify_rules, now).await?;
-        Ok(Self {
-            request,
-            sender,
-            verified,
-        })
+            Presented::Anonymous => {
+                anonymous::check_head(&request.headers)?;
+                Ok(Self {
+                    request,
+                    sender: Sender {
+                        principal: Principal::anonymous(),
+                        session: None,
+                    },
+                    form: None,
+                    proof: Proof::Nothing,
+                })
+            }
+        }
     }
 
     /// What must hold for the body, given its role in the operation.
     pub fn payload(&self, role: BodyRole) -> Result<PayloadPlan> {
-        PayloadPlan::for_body(&self.verified, &self.request.headers, role)
-            .map_err(|error| fault::payload_error(&error))
+        let headers = &self.request.headers;
+        let plan = match &self.proof {
+            Proof::Signature(verified) => PayloadPlan::for_body(verified, headers, role),
+            Proof::Nothing => PayloadPlan::for_anonymous(headers, role),
+            Proof::Policy => {
+                return Err(GatewayError::new(Kind::Internal, "a form has a file, not a body"));
+            }
+        };
+        plan.map_err(|error| fault::payload_error(&error))
     }
 }
 
@@ -132,10 +179,29 @@ pub async fn prove_sender(
         target: &request.target,
         headers: &request.headers,
     };
-    let verify = |secret: &SecretAccessKey| {
-        sigv4::verify_cached(&head, presented, secret, &gateway.signing_keys, now, rules).map_err(auth_error)
-    };
-    if let Some((session, secret)) = session::open(gateway, presented, now).await? {
+    find_sender(
+        gateway,
+        presented.access_key(),
+        presented.session_token(),
+        now,
+        |secret| {
+            sigv4::verify_cached(&head, presented, secret, &gateway.signing_keys, now, rules)
+                .map_err(auth_error)
+        },
+    )
+    .await
+}
+
+/// Finds whose access key and session token these are, and believes it once `verify` accepted the
+/// secret that belongs to them.
+async fn find_sender<T>(
+    gateway: &Gateway,
+    access_key: &str,
+    session_token: Option<&str>,
+    now: u64,
+    verify: impl FnOnce(&SecretAccessKey) -> Result<T>,
+) -> Result<(Sender, T)> {
+    if let Some((session, secret)) = session::open(gateway, access_key, session_token, now).await? {
         let verified = verify(&secret)?;
         let sender = Sender {
             principal: session.principal.clone(),
@@ -145,7 +211,7 @@ pub async fn prove_sender(
     }
     let access = gateway.access.snapshot();
     let credential = access
-        .credential(presented.access_key())
+        .credential(access_key)
         .ok_or_else(|| GatewayError::code(ErrorCode::InvalidAccessKeyId))?;
     let verified = verify(&credential.secret)?;
     let sender = Sender {

@@ -6,7 +6,7 @@
 
 use sceau_policy::SESSION_KEY_PREFIX;
 use sceau_s3wire::error::ErrorCode;
-use sceau_s3wire::sigv4::{PresentedSignature, SecretAccessKey};
+use sceau_s3wire::sigv4::SecretAccessKey;
 
 use crate::app::Gateway;
 use crate::error::{GatewayError, Result};
@@ -20,15 +20,16 @@ use crate::sts::session::{Session, TokenFault};
 /// permanent key), a session of a role that was taken away (refused).
 pub(super) async fn open(
     gateway: &Gateway,
-    presented: &PresentedSignature,
+    access_key: &str,
+    token: Option<&str>,
     now: u64,
 ) -> Result<Option<(Session, SecretAccessKey)>> {
-    let Some(token) = presented.session_token() else {
+    let Some(token) = token else {
         return Ok(None);
     };
     let invalid = || GatewayError::code(ErrorCode::InvalidToken);
     let sts = gateway.sts.as_ref().ok_or_else(invalid)?;
-    if !presented.access_key().starts_with(SESSION_KEY_PREFIX) {
+    if !access_key.starts_with(SESSION_KEY_PREFIX) {
         return Err(invalid());
     }
     let root = gateway
@@ -37,13 +38,12 @@ pub(super) async fn open(
         .await
         .map_err(|error| fault::keyring_error(&error))?;
     let not_before = gateway.access.snapshot().sessions_not_before();
-    let (session, secret) =
-        Session::open(&root, token, presented.access_key(), now, not_before).map_err(|fault| {
-            GatewayError::code(match fault {
-                TokenFault::Invalid => ErrorCode::InvalidToken,
-                TokenFault::Expired => ErrorCode::ExpiredToken,
-            })
-        })?;
+    let (session, secret) = Session::open(&root, token, access_key, now, not_before).map_err(|fault| {
+        GatewayError::code(match fault {
+            TokenFault::Invalid => ErrorCode::InvalidToken,
+            TokenFault::Expired => ErrorCode::ExpiredToken,
+        })
+    })?;
     if sts.role(&session.role).is_none() {
         return Err(invalid());
     }

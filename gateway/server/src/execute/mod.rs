@@ -12,6 +12,7 @@ pub mod list;
 pub mod multipart;
 pub mod parts;
 pub mod pass;
+pub mod post;
 pub mod put;
 pub mod read;
 pub mod sealing;
@@ -19,59 +20,24 @@ pub mod store_upload;
 pub mod stored_object;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use hyper::body::Incoming;
 use sceau_s3wire::op::Operation;
 use sceau_s3wire::payload::BodyRole;
 
 use crate::app::Gateway;
-use crate::auth::Upload;
+use crate::auth::RequestBody;
 use crate::authorize::Authorized;
 use crate::error::Result;
 use crate::plan::request::RequestPlan;
-use crate::record::ByteCount;
 use crate::respond::Answer;
-
-/// A request's body, taken by the operation that needs it. What nobody takes is the caller's to drain.
-pub struct RequestBody {
-    incoming: Option<Incoming>,
-    count: ByteCount,
-}
-
-impl RequestBody {
-    /// Holds a body that was not read.
-    pub fn new(incoming: Incoming, count: ByteCount) -> Self {
-        Self {
-            incoming: Some(incoming),
-            count,
-        }
-    }
-
-    /// Takes the body, in its role for the operation.
-    fn take(&mut self, request: &Authorized, role: BodyRole) -> Result<Upload> {
-        let payload = request.authenticated.payload(role)?;
-        let incoming = self.take_whole()?;
-        Ok(Upload::new(incoming, payload, self.count.clone()))
-    }
-
-    /// Takes the body as it is, for who judges it by itself.
-    pub fn take_whole(&mut self) -> Result<Incoming> {
-        self.incoming.take().ok_or_else(|| {
-            crate::error::GatewayError::new(crate::error::Kind::Internal, "a body was taken twice")
-        })
-    }
-
-    /// What was not taken.
-    pub fn into_rest(self) -> Option<Incoming> {
-        self.incoming
-    }
-}
 
 /// What the headers of a request say about its body.
 fn role(operation: Operation) -> BodyRole {
     match operation {
-        Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects | Operation::CreateBucket => {
-            BodyRole::Described
-        }
+        Operation::PutObject
+        | Operation::PostObject
+        | Operation::UploadPart
+        | Operation::DeleteObjects
+        | Operation::CreateBucket => BodyRole::Described,
         Operation::CompleteMultipartUpload => BodyRole::Document,
         Operation::Document(document) if document.row().method == "PUT" => BodyRole::Described,
         Operation::Document(_) => BodyRole::Absent,
@@ -105,7 +71,7 @@ pub async fn execute(
     let role = role(request.operation);
     if role == BodyRole::Absent {
         // A body that the operation does not have must still be the one that was signed: empty.
-        let empty = body.take(request, role)?;
+        let empty = body.take(&request.authenticated, role)?;
         empty.collect(gateway, 0).await?;
     }
     match plan {
@@ -116,12 +82,18 @@ pub async fn execute(
             upload,
             store_headers,
         } => {
-            let document = body.take(request, role)?;
+            let document = body.take(&request.authenticated, role)?;
             multipart::complete(gateway, request, upload, store_headers, document).await
         }
         RequestPlan::Copy(plan) => copy::copy(gateway, *plan).await,
         RequestPlan::CreateBucket { store_headers } => {
-            bucket::create(gateway, request, store_headers, body.take(request, role)?).await
+            bucket::create(
+                gateway,
+                request,
+                store_headers,
+                body.take(&request.authenticated, role)?,
+            )
+            .await
         }
         RequestPlan::CreateUpload(plan) => multipart::create(gateway, request, *plan).await,
         RequestPlan::Delete {
@@ -131,7 +103,13 @@ pub async fn execute(
         } => delete::one(gateway, name, version, store_headers).await,
         RequestPlan::DeleteBucket => bucket::delete(gateway, request).await,
         RequestPlan::DeleteMany { store_headers } => {
-            delete::many(gateway, request, store_headers, body.take(request, role)?).await
+            delete::many(
+                gateway,
+                request,
+                store_headers,
+                body.take(&request.authenticated, role)?,
+            )
+            .await
         }
         RequestPlan::Document {
             document,
@@ -140,7 +118,7 @@ pub async fn execute(
             // An absent body was taken above.
             let sent = match role {
                 BodyRole::Absent => None,
-                BodyRole::Described | BodyRole::Document => Some(body.take(request, role)?),
+                BodyRole::Described | BodyRole::Document => Some(body.take(&request.authenticated, role)?),
             };
             pass::document(gateway, request, document, store_headers, sent).await
         }
@@ -154,10 +132,13 @@ pub async fn execute(
             parts_max,
         } => parts::list(gateway, &upload, after, parts_max).await,
         RequestPlan::ListUploads => list::uploads(gateway, request).await,
-        RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(request, role)?).await,
+        RequestPlan::Post(plan) => {
+            post::post(gateway, request, *plan, body.take(&request.authenticated, role)?).await
+        }
+        RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(&request.authenticated, role)?).await,
         RequestPlan::Read(plan) => read::get(gateway, &plan).await,
         RequestPlan::UploadPart { upload, part } => {
-            parts::upload(gateway, upload, part, body.take(request, role)?).await
+            parts::upload(gateway, upload, part, body.take(&request.authenticated, role)?).await
         }
         RequestPlan::UploadPartCopy {
             upload,

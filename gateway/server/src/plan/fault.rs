@@ -9,6 +9,7 @@ use sceau_envelope::error::{HeaderError, OpenError, SealError, StateError, Ticke
 use sceau_kms::KeyError;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::PayloadError;
+use sceau_s3wire::post::PostError;
 
 use crate::error::{GatewayError, Integrity, Kind};
 use crate::keyring::{EpochKeyError, KeyringFault};
@@ -69,6 +70,13 @@ fn upstream_fault(fault: &UpstreamFault, context: String) -> GatewayError {
 /// A refused request body.
 pub fn payload_error(error: &PayloadError) -> GatewayError {
     GatewayError::client(error.code(), error.to_string())
+}
+
+/// A refused form upload.
+pub fn post_error(error: &PostError) -> GatewayError {
+    let mut answer = GatewayError::client(error.code(), error.to_string());
+    answer.extra = error.details();
+    answer
 }
 
 /// A refused object header.

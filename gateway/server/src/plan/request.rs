@@ -170,6 +170,8 @@ pub enum RequestPlan {
     },
     /// List uploads.
     ListUploads,
+    /// Write an object from a form.
+    Post(Box<PutPlan>),
     /// Write an object.
     Put(Box<PutPlan>),
     /// Read an object.
@@ -234,6 +236,8 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
             head.headers,
         )?)),
         Operation::PutObject => RequestPlan::Put(Box::new(put(head, store)?)),
+        // The form's fields stand in the place of headers by now.
+        Operation::PostObject => RequestPlan::Post(Box::new(put(head, store)?)),
         Operation::CopyObject => RequestPlan::Copy(Box::new(copy(head, store)?)),
         Operation::DeleteObject => RequestPlan::Delete {
             name: name(head)?,
