@@ -29,6 +29,7 @@ from harness.fronts import REGION, boto, error_of
 from harness.gateway import ACCESS_KEY, SECRET_KEY, Site
 from harness.oidc import AUDIENCE, Issuer, Key
 from harness.process import wait_until
+from harness.recorder import Recorder
 from harness.settings import tool
 
 pytestmark = pytest.mark.gateway
@@ -327,8 +328,8 @@ def test_forms_are_bounded_and_read_strictly(gateway, issuer):
     assert form(gateway, assume_form() + b"&x=" + b"y" * 20480) == (400, "ValidationError")
     assert form(gateway, b"Action=GetCallerIdentity&Version=2011-06-15") == (403, "MissingAuthenticationToken")
     # What is not for STS is for S3.
-    assert form(gateway, assume_form(), {"content-type": "text/plain"}) == (403, "AccessDenied")
-    assert form(gateway, assume_form(), path="/?x=y") == (403, "AccessDenied")
+    assert form(gateway, assume_form(), {"content-type": "text/plain"}) == (501, "NotImplemented")
+    assert form(gateway, assume_form(), path="/?x=y") == (501, "NotImplemented")
 
 
 def test_signatures_for_sts_are_for_sts_alone(gateway, bucket):
@@ -366,7 +367,7 @@ def test_signatures_for_sts_are_for_sts_alone(gateway, bucket):
 def test_without_an_issuer_there_is_no_sts(place, certificates, issuer, bucket):
     token = keys(assume(place.gateways_sts[0], issuer.token()))
     off = place.start("sts-off", certificates)
-    assert form(off, b"Action=GetCallerIdentity&Version=2011-06-15") == (403, "AccessDenied")
+    assert form(off, b"Action=GetCallerIdentity&Version=2011-06-15") == (501, "NotImplemented")
     assert error_of(s3(off, token).list_objects_v2, Bucket=bucket) == "InvalidToken"
 
 
@@ -424,3 +425,128 @@ def test_no_token_is_in_the_logs(place, issuer, bucket):
     assert "audited" in log and credentials[0] in log and "role/reports" in log
     for secret in (token, token.rsplit(".")[2], *credentials[1:]):
         assert secret not in log
+
+
+def session_policy(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def statement(actions, resources, effect="Allow"):
+    return {"Effect": effect, "Action": actions, "Resource": resources}
+
+
+def test_a_session_policy_takes_away(place, gateway, issuer, bucket):
+    admin = boto(gateway.url, ACCESS_KEY, SECRET_KEY, gateway.ca)
+    for key in ("in/one", "out/two", "in/gone", "out/kept", "gone"):
+        admin.put_object(Bucket=bucket, Key=key, Body=b"x")
+    arn = f"arn:aws:s3:::{bucket}"
+    policy = session_policy(
+        statement("s3:GetObject", [f"{arn}/in/*", f"{arn}/new"]),
+        statement(["s3:PutObject"], f"{arn}/new"),
+        statement("s3:Delete*", "*"),
+        statement("s3:DeleteObject", f"{arn}/out/*", "Deny"),
+    )
+    for gateway in place.gateways_sts:
+        client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=policy)))
+        assert client.get_object(Bucket=bucket, Key="in/one")["Body"].read() == b"x"
+        assert client.head_object(Bucket=bucket, Key="in/one")["ContentLength"] == 1
+        assert error_of(client.get_object, Bucket=bucket, Key="out/two") == "AccessDenied"
+        assert error_of(client.head_object, Bucket=bucket, Key="out/two") == "403"
+        assert error_of(client.list_objects_v2, Bucket=bucket) == "AccessDenied"
+        assert error_of(client.list_buckets) == "AccessDenied"
+        assert error_of(client.put_object, Bucket=bucket, Key="in/one", Body=b"y") == "AccessDenied"
+        assert error_of(client.put_object, Bucket=bucket, Key="new", Body=b"y", ACL="private") == "AccessDenied"
+        client.put_object(Bucket=bucket, Key="new", Body=b"y")
+        client.copy_object(Bucket=bucket, Key="new", CopySource={"Bucket": bucket, "Key": "in/one"})
+        source = {"Bucket": bucket, "Key": "out/two"}
+        assert error_of(client.copy_object, Bucket=bucket, Key="new", CopySource=source) == "AccessDenied"
+        upload = client.create_multipart_upload(Bucket=bucket, Key="new")["UploadId"]
+        part = {"Bucket": bucket, "Key": "new", "UploadId": upload, "PartNumber": 1}
+        assert error_of(client.upload_part_copy, **part, CopySource=source) == "AccessDenied"
+        client.upload_part_copy(**part, CopySource={"Bucket": bucket, "Key": "in/one"})
+        assert error_of(client.abort_multipart_upload, Bucket=bucket, Key="new", UploadId=upload) == "AccessDenied"
+        admin.abort_multipart_upload(Bucket=bucket, Key="new", UploadId=upload)
+        wanted = {"Objects": [{"Key": "in/gone"}, {"Key": "out/kept"}, {"Key": "in/one", "VersionId": "null"}]}
+        answer = client.delete_objects(Bucket=bucket, Delete=wanted)
+        assert "in/gone" in [one["Key"] for one in answer["Deleted"]]
+        assert [(one["Key"], one["Code"]) for one in answer["Errors"]] == [("out/kept", "AccessDenied")]
+        admin.put_object(Bucket=bucket, Key="in/one", Body=b"x")
+        assert error_of(client.delete_object, Bucket=bucket, Key="out/kept") == "AccessDenied"
+        client.delete_object(Bucket=bucket, Key="gone")
+    # It cannot give what the gateway's own policy does not.
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=session_policy(statement("*", "*")))))
+    assert error_of(client.create_bucket, Bucket="sts-more") == "AccessDenied"
+    assert error_of(client.get_bucket_versioning, Bucket=bucket) == "AccessDenied"
+    listing = session_policy(statement("s3:ListBucket", arn))
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=listing)))
+    client.list_objects_v2(Bucket=bucket)
+    client.head_bucket(Bucket=bucket)
+    assert error_of(client.list_object_versions, Bucket=bucket) == "AccessDenied"
+    assert error_of(client.get_object, Bucket=bucket, Key="in/one") == "AccessDenied"
+
+
+def test_session_policies_that_would_not_be_respected_are_refused(gateway, issuer):
+    good = statement("s3:GetObject", "*")
+    for more in ({"Condition": {}}, {"Principal": "*"}, {"NotAction": "s3:*"}, {"NotResource": "*"}):
+        code = refused(gateway, issuer.token(), Policy=session_policy({**good, **more}))
+        assert code == "MalformedPolicyDocument", more
+    assert refused(gateway, issuer.token(), Policy="nonsense") == "MalformedPolicyDocument"
+    assert refused(gateway, issuer.token(), Policy=session_policy()) == "MalformedPolicyDocument"
+    wide = session_policy(statement("s3:GetObject", f"arn:aws:s3:::b/{'é' * 1000}"))
+    assert len(json.loads(wide)["Statement"][0]["Resource"]) < 2048
+    assert refused(gateway, issuer.token(), Policy=json.dumps(json.loads(wide), ensure_ascii=False)) == "PackedPolicyTooLarge"
+    long = session_policy(statement("s3:GetObject", f"arn:aws:s3:::b/{'e' * 2048}"))
+    assert refused(gateway, issuer.token(), Policy=long) == "ValidationError"
+
+
+def test_the_store_never_sees_a_session(place, certificates, issuer, bucket):
+    recorder, real = Recorder(place.store), place.store
+    place.store = recorder
+    try:
+        gateway = place.start("sts-recorded", certificates, more=place.more)
+    finally:
+        place.store = real
+    token = issuer.token()
+    credentials = keys(assume(gateway, token, Policy=session_policy(statement("s3:*", "*"))))
+    client = s3(gateway, credentials)
+    client.put_object(Bucket=bucket, Key="seen", Body=b"x" * 100_000, Metadata={"a": "b"})
+    client.get_object(Bucket=bucket, Key="seen")["Body"].read()
+    client.list_objects_v2(Bucket=bucket)
+    client.copy_object(Bucket=bucket, Key="seen-2", CopySource={"Bucket": bucket, "Key": "seen"})
+    upload = client.create_multipart_upload(Bucket=bucket, Key="seen-3")["UploadId"]
+    part = client.upload_part(Bucket=bucket, Key="seen-3", UploadId=upload, PartNumber=1, Body=b"y")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    client.complete_multipart_upload(Bucket=bucket, Key="seen-3", UploadId=upload, MultipartUpload=parts)
+    client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "seen-2"}, {"Key": "seen-3"}]})
+    url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "seen"}, ExpiresIn=60)
+    endpoint = raw.Endpoint(gateway.url, "-", "-", gateway.ca)
+    target = url.removeprefix(gateway.url)
+    assert endpoint.exchange(f"GET {target} HTTP/1.1\r\nhost: {endpoint.host}\r\n\r\n".encode()).status == 200
+    received = recorder.received
+    recorder.stop()
+    assert b"/seen" in received and received.count(b"PUT /") >= 3
+    for secret in (token, *credentials):
+        assert secret.encode() not in received
+        assert urllib.parse.quote(secret, safe="").encode() not in received
+    assert b"security-token" not in received.lower()
+
+
+def test_browser_forms_of_a_session_keep_to_its_policy(gateway, issuer, bucket):
+    policy = session_policy(statement("s3:PutObject", f"arn:aws:s3:::{bucket}/form/*"))
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=policy)))
+    endpoint = raw.Endpoint(gateway.url, "-", "-", gateway.ca)
+
+    def post(key, **fields):
+        form = client.generate_presigned_post(bucket, key, Fields=fields, Conditions=[{n: v} for n, v in fields.items()])
+        parts = [f'--B\r\ncontent-disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in form["fields"].items()]
+        parts.append('--B\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\nx\r\n--B--\r\n')
+        body = "".join(parts).encode()
+        head = (
+            f"POST /{bucket} HTTP/1.1\r\nhost: {endpoint.host}\r\ncontent-type: multipart/form-data; boundary=B\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        return endpoint.exchange(head.encode() + body)
+
+    assert post("form/x").status == 204
+    assert post("other/x").code == "AccessDenied"
+    assert post("form/x", acl="private").code == "AccessDenied"

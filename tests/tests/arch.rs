@@ -101,7 +101,7 @@ const PURE: &[(&str, &[&str])] = &[
             "zeroize",
         ],
     ),
-    ("sceau-policy", &["serde", "zeroize"]),
+    ("sceau-policy", &["serde", "serde_json", "zeroize"]),
 ];
 
 /// What a pure crate may not even reach through others: runtimes, sockets, TLS, logging.

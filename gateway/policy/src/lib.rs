@@ -9,6 +9,7 @@ mod credentials;
 mod file;
 mod pattern;
 mod rules;
+mod session_policy;
 
 pub use credentials::{
     ACCESS_KEY_BYTES_MAX, ACCESS_KEY_BYTES_MIN, CREDENTIALS_MAX, Credential, Credentials, CredentialsError,
@@ -19,3 +20,6 @@ pub use rules::{
     Decision, Effect, PATTERNS_PER_RULE_MAX, Policy, PolicyError, Principal, Problem, RULES_MAX, RuleRef,
 };
 pub use sceau_s3wire::op::Action;
+pub use session_policy::{
+    MalformedPolicy, RequestFacts, Resource, SESSION_POLICY_BYTES_MAX, SessionPolicy, iam_actions,
+};

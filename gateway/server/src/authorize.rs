@@ -2,17 +2,17 @@
 //!
 //! What lives here: the question to the policy, and [`Authorized`], the answer that the rest of the
 //! request path demands. What must not: rules (`sceau-policy`). Invariant: an `Authorized` exists only
-//! after the policy allowed the operation on the named bucket and key; names that appear later (a copy's
+//! after the policy, and the session's own where there is one, allowed the operation on the named bucket and key; names that appear later (a copy's
 //! source, the keys in a DeleteObjects body) are asked for one by one through it.
 
-use sceau_policy::{Action, Policy, Principal};
+use sceau_policy::{Action, MalformedPolicy, Policy, Principal, RequestFacts, Resource, SessionPolicy};
 use sceau_s3wire::copy_source;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::op::{Operation, Subject};
 use std::sync::Arc;
 
 use crate::access::AccessSnapshot;
-use crate::auth::{Authenticated, anonymous};
+use crate::auth::{Authenticated, RawRequest, anonymous};
 use crate::error::{GatewayError, Result};
 
 /// A request that the policy allows.
@@ -22,6 +22,7 @@ pub struct Authorized {
     /// What it asks for.
     pub operation: Operation,
     access: Arc<AccessSnapshot>,
+    session_policy: Option<SessionPolicy>,
 }
 
 impl Authorized {
@@ -31,10 +32,17 @@ impl Authorized {
         authenticated: Authenticated,
         operation: Operation,
     ) -> Result<Self> {
+        let session = authenticated.sender.session.as_ref();
+        let session_policy = session
+            .and_then(|session| session.policy.as_deref())
+            .map(SessionPolicy::parse)
+            .transpose()
+            .map_err(|MalformedPolicy| GatewayError::code(ErrorCode::AccessDenied))?;
         let authorized = Self {
             authenticated,
             operation,
             access,
+            session_policy,
         };
         if authorized.principal().is_anonymous() {
             anonymous::check(&authorized.authenticated.request, operation)?;
@@ -60,7 +68,30 @@ impl Authorized {
                 authorized.need_source()?;
             }
         }
+        authorized.need_session()?;
         Ok(authorized)
+    }
+
+    /// What the session policy says to the operation itself; keys in the body are judged one by one.
+    fn need_session(&self) -> Result<()> {
+        let Some(policy) = &self.session_policy else {
+            return Ok(());
+        };
+        let name = &self.authenticated.request.name;
+        let bucket = name.bucket.as_deref().unwrap_or_default();
+        let resource = match self.operation.subject() {
+            Subject::KeysInBody => return Ok(()),
+            Subject::EachBucket => Resource::Service,
+            Subject::Bucket | Subject::Prefix => Resource::Bucket(bucket),
+            Subject::Key | Subject::KeyAndSource => {
+                Resource::Object(bucket, name.key.as_deref().unwrap_or_default())
+            }
+        };
+        if policy.permits(self.operation, facts(&self.authenticated.request), resource) {
+            Ok(())
+        } else {
+            Err(GatewayError::code(ErrorCode::AccessDenied))
+        }
     }
 
     fn need_source(&self) -> Result<()> {
@@ -69,7 +100,15 @@ impl Authorized {
             .map(|value| copy_source::parse(value.as_bytes()))
             .transpose();
         match source.map_err(GatewayError::code)? {
-            Some(source) => self.need(Action::Read, &source.bucket, Some(&source.key)),
+            Some(source) => {
+                let within = self.session_policy.as_ref().is_none_or(|policy| {
+                    policy.permits_source(&source.bucket, &source.key, source.version_id.is_some())
+                });
+                if !within {
+                    return Err(GatewayError::code(ErrorCode::AccessDenied));
+                }
+                self.need(Action::Read, &source.bucket, Some(&source.key))
+            }
             None => Err(GatewayError::code(ErrorCode::InvalidRequest)),
         }
     }
@@ -82,16 +121,44 @@ impl Authorized {
         }
     }
 
-    /// Whether the sender may also do this.
+    /// Whether the configured policy lets the sender also do this.
     pub fn may(&self, action: Action, bucket: &str, key: Option<&str>) -> bool {
         policy(&self.access)
             .decide(self.principal(), action, bucket, key)
             .allowed
     }
 
+    /// Whether the sender may delete this key, or this version of it, named in a DeleteObjects body.
+    pub fn may_delete(&self, bucket: &str, key: &str, has_version: bool) -> bool {
+        let within = self.session_policy.as_ref().is_none_or(|policy| {
+            let facts = RequestFacts {
+                version: has_version,
+                ..facts(&self.authenticated.request)
+            };
+            policy.permits(Operation::DeleteObjects, facts, Resource::Object(bucket, key))
+        });
+        within && self.may(Action::Delete, bucket, Some(key))
+    }
+
     /// Who asks.
     pub fn principal(&self) -> &Principal {
         &self.authenticated.sender.principal
+    }
+}
+
+/// What a request does besides its operation.
+fn facts(request: &RawRequest) -> RequestFacts {
+    let has = |name: &str| request.headers.contains_key(name);
+    let grants = |name: &http::HeaderName| name.as_str().starts_with("x-amz-grant-");
+    RequestFacts {
+        version: request.target.query().contains("versionId"),
+        acl: has("x-amz-acl") || request.headers.keys().any(grants),
+        tagging: has("x-amz-tagging"),
+        retention: has("x-amz-object-lock-mode") || has("x-amz-object-lock-retain-until-date"),
+        legal_hold: has("x-amz-object-lock-legal-hold"),
+        bypass: has("x-amz-bypass-governance-retention"),
+        bucket_lock: has("x-amz-bucket-object-lock-enabled"),
+        ownership: has("x-amz-object-ownership"),
     }
 }
 

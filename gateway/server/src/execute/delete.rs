@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use sceau_policy::Action;
 use sceau_s3wire::checksum::{Algorithm, Hasher, md5_base64};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
@@ -97,7 +96,7 @@ fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) 
     let code = ErrorCode::AccessDenied;
     let mut refused = Vec::new();
     wanted.objects.retain(|object| {
-        let may = request.may(Action::Delete, bucket, Some(&object.key));
+        let may = request.may_delete(bucket, &object.key, object.version_id.is_some());
         if !may {
             refused.push(DeleteError {
                 key: object.key.clone(),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use sceau_keys::SecretKey;
-use sceau_policy::Principal;
+use sceau_policy::{MalformedPolicy, Principal, SessionPolicy};
 use sceau_s3wire::sts::{AssumeRole, POLICY_CHARS_MAX, StsCode, StsError, role_name};
 
 use super::Sts;
@@ -147,6 +147,8 @@ fn duration(role: &RoleConfig, asked: Option<u64>) -> Result<u64, StsError> {
 /// Checks a session policy and takes out its blanks.
 fn packed(text: &str) -> Result<String, StsError> {
     let malformed = || StsError::new(StsCode::MalformedPolicyDocument, "The policy is not valid.");
+    // Read strictly before it is written anew: a second `Effect` must not vanish on the way.
+    SessionPolicy::parse(text).map_err(|MalformedPolicy| malformed())?;
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| malformed())?;
     let packed = value.to_string();
     if packed.len() > POLICY_CHARS_MAX {
@@ -155,8 +157,7 @@ fn packed(text: &str) -> Result<String, StsError> {
             "The policy is larger than 2048 bytes once packed.",
         ));
     }
-    // Not offered yet: an ignored policy would allow more than was asked for.
-    Err(malformed())
+    Ok(packed)
 }
 
 /// A subject pattern: a name, or a beginning with a star.
