@@ -249,8 +249,6 @@ def test_what_would_put_content_into_the_store_is_refused_by_name(plain):
     bucket, endpoint = plain.new_bucket("c"), Endpoint.of(plain)
     plain.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     calls = [
-        ("PutObjectTagging", "PUT", "k", {"tagging": ""}),
-        ("GetObjectTagging", "GET", "k", {"tagging": "", "versionId": "v"}),
         ("PutObjectAnnotation", "PUT", "k", {"annotation": "", "annotationName": "n"}),
         ("SelectObjectContent", "POST", "k", {"select": "", "select-type": "2"}),
         ("GetObjectTorrent", "GET", "k", {"torrent": ""}),

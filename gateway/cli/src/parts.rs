@@ -142,6 +142,7 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
         },
         capabilities: Capabilities {
             conditional_writes: section.conditional_writes,
+            object_tags: section.object_tags,
         },
         max_connections: usize::try_from(section.connections).unwrap_or(usize::MAX),
         ..StoreConfig::new(section.endpoint.clone(), section.region.clone(), credentials)

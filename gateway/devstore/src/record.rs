@@ -19,6 +19,9 @@ pub(crate) struct Attributes {
     pub headers: BTreeMap<String, String>,
     /// User metadata, without the `x-amz-meta-` prefix.
     pub metadata: BTreeMap<String, String>,
+    /// Tags, by key.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// One object.

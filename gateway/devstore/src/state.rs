@@ -162,6 +162,22 @@ impl State {
         Ok(object)
     }
 
+    /// Replaces the tags of an object.
+    pub fn set_tags(&self, bucket: &str, key: &str, tags: BTreeMap<String, String>) -> Change<()> {
+        let mut object = {
+            let index = self.read();
+            let objects = &index.get(bucket).ok_or(ErrorCode::NoSuchBucket)?.objects;
+            objects.get(key).cloned().ok_or(ErrorCode::NoSuchKey)?
+        };
+        object.attributes.tags = tags;
+        self.save(|folder| folder.save_object(bucket, key, &object))?;
+        let mut index = self.read();
+        let place = index.get_mut(bucket).ok_or(ErrorCode::NoSuchBucket)?;
+        // The same pieces as before: none is retained or released.
+        place.objects.insert(key.to_owned(), object);
+        Ok(())
+    }
+
     /// Removes an object; one that is not there is no error.
     pub fn delete(&self, bucket: &str, key: &str, condition: &WriteCondition) -> Change<()> {
         {

@@ -477,7 +477,7 @@ async fn unknown_requests_are_not_taken_for_known_ones() {
     client.put("/bkt/k", b"x").await.expect(200);
     for target in [
         "/bkt/k?acl",
-        "/bkt/k?tagging",
+        "/bkt/k?tagging&versionId=1",
         "/bkt/k?versionId=1",
         "/bkt?policy",
         "/bkt?versions",
@@ -486,4 +486,108 @@ async fn unknown_requests_are_not_taken_for_known_ones() {
         client.put(target, b"").await.expect(501);
     }
     client.delete("/bkt").await.expect(409);
+}
+
+#[tokio::test]
+async fn tags_are_kept_counted_and_copied() {
+    let folder = Folder::new("tags");
+    let client = Client::on(folder.location()).await;
+    client.put("/bkt", b"").await.expect(200);
+    let put = client
+        .call(
+            Method::PUT,
+            "/bkt/k",
+            &[("x-amz-tagging", "b=2&a=%C3%A9+1")],
+            b"x",
+        )
+        .await;
+    let etag = put.expect(200).header("etag");
+    let set = |tags: &str| format!("<TagSet>{tags}</TagSet>");
+    let two = set("<Tag><Key>a</Key><Value>\u{e9} 1</Value></Tag><Tag><Key>b</Key><Value>2</Value></Tag>");
+    assert!(
+        client
+            .get("/bkt/k?tagging")
+            .await
+            .expect(200)
+            .text()
+            .contains(&two)
+    );
+    assert_eq!(
+        client
+            .get("/bkt/k")
+            .await
+            .expect(200)
+            .header("x-amz-tagging-count"),
+        "2"
+    );
+    for (headers, expected) in [
+        (vec![("x-amz-copy-source", "/bkt/k")], two.clone()),
+        (
+            vec![
+                ("x-amz-copy-source", "/bkt/k"),
+                ("x-amz-tagging-directive", "REPLACE"),
+            ],
+            set(""),
+        ),
+    ] {
+        client
+            .call(Method::PUT, "/bkt/copy", &headers, b"")
+            .await
+            .expect(200);
+        let found = client.get("/bkt/copy?tagging").await.expect(200).text();
+        assert!(found.contains(&expected), "{found}");
+    }
+    let created = client
+        .call(Method::POST, "/bkt/m?uploads", &[("x-amz-tagging", "c=3")], b"")
+        .await;
+    let upload = created.expect(200).element("UploadId");
+    let part = client
+        .put(&format!("/bkt/m?partNumber=1&uploadId={upload}"), b"x")
+        .await
+        .expect(200);
+    let parts = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        part.header("etag")
+    );
+    let complete = format!("/bkt/m?uploadId={upload}");
+    client
+        .call(Method::POST, &complete, &[], parts.as_bytes())
+        .await
+        .expect(200);
+    assert_eq!(
+        client
+            .get("/bkt/m")
+            .await
+            .expect(200)
+            .header("x-amz-tagging-count"),
+        "1"
+    );
+    let one = b"<Tagging><TagSet><Tag><Key>z</Key><Value/></Tag></TagSet></Tagging>";
+    client.put("/bkt/k?tagging", one).await.expect(200);
+    client.put("/bkt/none?tagging", one).await.expect(404);
+    client.put("/bkt/k?tagging", b"<Tagging/>").await.expect(400);
+    drop(client);
+    // After a restart.
+    let client = Client::on(folder.location()).await;
+    let found = client.get("/bkt/k?tagging").await.expect(200).text();
+    assert!(
+        found.contains(&set("<Tag><Key>z</Key><Value></Value></Tag>")),
+        "{found}"
+    );
+    let head = client.get("/bkt/k").await.expect(200);
+    assert_eq!(
+        (head.header("etag"), head.header("x-amz-tagging-count")),
+        (etag, "1".into())
+    );
+    client.delete("/bkt/k?tagging").await.expect(204);
+    assert_eq!(
+        client
+            .get("/bkt/k")
+            .await
+            .expect(200)
+            .header("x-amz-tagging-count"),
+        ""
+    );
+    client.get("/bkt/none?tagging").await.expect(404);
+    client.delete("/bkt/none?tagging").await.expect(404);
 }

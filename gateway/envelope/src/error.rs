@@ -112,6 +112,16 @@ closed_error!(
 );
 
 closed_error!(
+    /// A sealed tag set was refused (§5.5).
+    TagsError {
+        /// Not all pieces of one set, or others among them.
+        Malformed => "the sealed tags are not a tag set of this format",
+        /// Another object, name or set, or changed.
+        NotAuthentic => "the sealed tags do not verify for this object",
+    }
+);
+
+closed_error!(
     /// A key record was refused (§9).
     RecordError {
         /// Not a key record of this format, or beyond its limits.

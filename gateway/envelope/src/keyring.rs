@@ -98,10 +98,12 @@ pub enum Pinning {
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum MetadataExposure {
-    /// Nothing.
+    /// Nothing; object tags found in clear are refused.
     Sealed = 1,
     /// Object tags, in clear.
     TagsClear = 2,
+    /// Object tags that were stored in clear before; new ones are sealed.
+    TagsOnceClear = 3,
 }
 
 /// A bucket's policy.

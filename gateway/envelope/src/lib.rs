@@ -66,6 +66,7 @@ pub mod record;
 pub mod seal;
 pub mod secrets;
 pub mod size;
+pub mod tags;
 pub mod ticket;
 pub mod trailer;
 

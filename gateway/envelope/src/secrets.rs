@@ -6,6 +6,7 @@
 
 use sceau_keys::{Oid, SecretKey};
 
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::SealError;
 use crate::header::Suite;
@@ -95,6 +96,19 @@ impl ObjectSecrets {
     pub(crate) fn ticket_mac(&self, fields: &[&[u8]]) -> [u8; 16] {
         let key = prf_key(self.dek.expose(), "ticket", &[&self.oid.0]);
         prf_bytes(key.expose(), "ticket-mac", fields)
+    }
+
+    pub(crate) fn tags_key(&self) -> SecretKey {
+        prf_key(self.dek.expose(), "tags", &[&self.oid.0])
+    }
+
+    /// Associated data of a tag set: `"sof1/tags" ‖ 00 ‖ version ‖ suite ‖ OID ‖ H`.
+    pub(crate) fn tags_aad(&self, prefix: [u8; 2], context: &Context) -> Vec<u8> {
+        let mut aad = b"sof1/tags\0".to_vec();
+        aad.extend_from_slice(&prefix);
+        aad.extend_from_slice(&self.oid.0);
+        aad.extend_from_slice(context.as_bytes());
+        aad
     }
 
     /// FLOE associated data of a part: `"sof1/body" ‖ 00 ‖ suite ‖ OID ‖ u16 p`.

@@ -525,3 +525,31 @@ fn key_rotation_at_our_segment_length() {
         .hex("sha256", &hash.finalize());
     vector.check("floe-rotation.txt");
 }
+
+#[test]
+fn tags_vector() {
+    let tags = [("équipe", "зелёный"), ("classification", "secret"), ("empty", "")];
+    let tags: Vec<_> = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let mut vector = with_object("sealed tag set", "tags");
+    vector.hex("context-hash", context().as_bytes());
+    let pieces = tags::seal(&fixed_engine("tags"), &secrets(), &context(), &tags).unwrap();
+    for (key, value) in &tags {
+        vector.text("tag", format_args!("{key} = {value}"));
+    }
+    for (name, value) in &pieces {
+        vector.text("piece", format_args!("{name} = {value}"));
+    }
+    let sealed: Vec<u8> = pieces
+        .iter()
+        .flat_map(|(_, value)| BASE64URL_NOPAD.decode(value.as_bytes()).unwrap())
+        .collect();
+    vector.twins(&sealed, &[0, 1, 2, 14, 100, 200, 367, 383], |bytes| {
+        let stored: Vec<_> = pieces
+            .iter()
+            .zip(bytes.chunks(192))
+            .map(|((name, _), bytes)| (name.clone(), BASE64URL_NOPAD.encode(bytes)))
+            .collect();
+        tags::open(&Engine::fastest(), &secrets(), &context(), &stored)
+    });
+    vector.check("tags.txt");
+}

@@ -280,6 +280,11 @@ pub fn iam_actions(operation: Operation, facts: RequestFacts) -> Vec<Cow<'static
             pick("s3:GetObjectVersion", "s3:GetObject"),
             pick("s3:GetObjectVersionAttributes", "s3:GetObjectAttributes"),
         ],
+        Operation::GetObjectTagging => vec![pick("s3:GetObjectVersionTagging", "s3:GetObjectTagging")],
+        Operation::PutObjectTagging => vec![pick("s3:PutObjectVersionTagging", "s3:PutObjectTagging")],
+        Operation::DeleteObjectTagging => {
+            vec![pick("s3:DeleteObjectVersionTagging", "s3:DeleteObjectTagging")]
+        }
         Operation::PutObject
         | Operation::PostObject
         | Operation::CopyObject

@@ -65,6 +65,8 @@ error_codes! {
     AuthorizationQueryParametersError = "AuthorizationQueryParametersError", 400, Never, "The query-string authentication parameters that you provided are not valid.";
     /// A declared checksum does not match the bytes received.
     BadDigest = "BadDigest", 400, Never, "The checksum you specified did not match what we received.";
+    /// The request breaks a rule that has no code of its own.
+    BadRequest = "BadRequest", 400, Never, "Bad Request";
     /// The bucket name is taken by somebody else.
     BucketAlreadyExists = "BucketAlreadyExists", 409, Never, "The requested bucket name is not available. Select a different name and try again.";
     /// The bucket exists and belongs to the caller.
@@ -113,7 +115,7 @@ error_codes! {
     InvalidRequest = "InvalidRequest", 400, Never, "Invalid Request";
     /// The security credentials are not valid.
     InvalidSecurity = "InvalidSecurity", 403, Never, "The provided security credentials are not valid.";
-    /// A bucket tag breaks the rules.
+    /// A tag breaks the rules.
     InvalidTag = "InvalidTag", 400, Never, "The tag provided was not a valid tag.";
     /// The bucket for logs cannot take them.
     InvalidTargetBucketForLogging = "InvalidTargetBucketForLogging", 400, Never, "The target bucket for logging is not valid.";

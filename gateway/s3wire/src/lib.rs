@@ -20,5 +20,6 @@ pub mod range;
 pub mod router;
 pub mod sigv4;
 pub mod sts;
+pub mod tagging;
 pub mod target;
 pub mod xml;

@@ -76,6 +76,13 @@ fn each_operation_is_found() {
         ("POST /b?delete=&x-id=DeleteObjects", DeleteObjects),
         ("GET /b/k", GetObject),
         ("GET /b/k?x-id=GetObject", GetObject),
+        ("GET /b/k?tagging", GetObjectTagging),
+        ("GET /b/k?tagging=&versionId=v", GetObjectTagging),
+        ("PUT /b/k?tagging", PutObjectTagging),
+        ("PUT /b/k?tagging&versionId=v", PutObjectTagging),
+        ("DELETE /b/k?tagging", DeleteObjectTagging),
+        ("DELETE /b/k?tagging&versionId=v", DeleteObjectTagging),
+        ("GET /b?tagging", Document(GetBucketTagging)),
         ("GET /b/k?x-id=DeleteObject", GetObject),
         ("GET /b/k?response-content-type=a&response-expires=b", GetObject),
         (
@@ -192,10 +199,9 @@ fn what_no_row_names_is_not_implemented() {
         "TRACE /b/k",
         "get /b/k",
         "GET /b?delete",
-        // Tags of objects are content.
-        "GET /b/k?tagging",
-        "PUT /b/k?tagging",
-        "DELETE /b/k?tagging&versionId=v",
+        "POST /b/k?tagging",
+        "HEAD /b/k?tagging",
+        "PUT /b/k?tagging&acl",
         // Documents of the other kind of resource, or by the wrong method.
         "GET /b/k?policy",
         "GET /b/k?versioning",

@@ -246,6 +246,7 @@ impl Gateway {
         };
         let abilities = StoreAbilities {
             conditional_writes: self.store.capabilities().conditional_writes,
+            object_tags: self.store.capabilities().object_tags,
         };
         let plan = request::plan(operation, &head, abilities)?;
         self.metrics.phase(Phase::Plan, planning.elapsed());

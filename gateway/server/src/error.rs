@@ -47,6 +47,8 @@ pub enum Integrity {
     Length,
     /// A segment, part header or tag does not verify.
     Tag,
+    /// The object's tags do not verify.
+    Tags,
     /// The manifest or footer does not verify.
     Trailer,
     /// The store answered a range with something else.
@@ -63,6 +65,7 @@ impl Integrity {
             Self::Header => "header",
             Self::Length => "length",
             Self::Tag => "tag",
+            Self::Tags => "tags",
             Self::Trailer => "trailer",
             Self::Range => "range",
             Self::Policy => "policy",

@@ -13,10 +13,10 @@ use sceau_s3wire::target::{Addressing, percent_decode};
 use sceau_s3wire::xml::write::XmlWriter;
 
 use super::upload::{part_number, upload_name};
-use super::{attributes, find, iso8601, quoted};
+use super::{attributes, find, iso8601, quoted, tagging};
 use crate::blob::{Piece, select, stream};
 use crate::condition::{Span, WriteCondition, check_read, span};
-use crate::record::{Object, total_bytes};
+use crate::record::{Attributes, Object, total_bytes};
 use crate::request::{Head, refused_target};
 use crate::response::{Answer, document};
 use crate::state::{NewObject, State, failed};
@@ -35,15 +35,17 @@ pub(super) async fn object(state: &Arc<State>, head: &Head) -> Result<Answer, Er
         // S3 refuses a copy onto itself that changes nothing.
         return Err(ErrorCode::InvalidRequest);
     }
+    let tags = tagging::of_copy(head, &source.attributes.tags)?;
+    let kept = if replace {
+        attributes(head)?
+    } else {
+        source.attributes.clone()
+    };
     let new = NewObject {
         bucket: head.bucket.clone(),
         key: head.key.clone(),
         etag: whole_etag(&source).await?,
-        attributes: if replace {
-            attributes(head)?
-        } else {
-            source.attributes
-        },
+        attributes: Attributes { tags, ..kept },
         pieces: source.pieces,
         condition: WriteCondition::from_headers(&head.headers)?,
     };

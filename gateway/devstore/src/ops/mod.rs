@@ -8,6 +8,7 @@ mod copy;
 mod delete;
 mod list;
 mod read;
+mod tagging;
 mod upload;
 mod write;
 
@@ -78,6 +79,9 @@ pub(crate) async fn answer(state: &Arc<State>, head: Head, body: RequestBody) ->
         (method, false, false) => match (method, selector, upload) {
             (&Method::GET | &Method::HEAD, None, false) => read::object(state, &head),
             (&Method::GET, None, true) => upload::parts(state, &head),
+            (&Method::GET, Some("tagging"), false) => tagging::get(state, &head),
+            (&Method::PUT, Some("tagging"), false) if !copies => tagging::put(state, &head, body).await,
+            (&Method::DELETE, Some("tagging"), false) => tagging::delete(state, &head).await,
             (&Method::PUT, None, false) if copies => copy::object(state, &head).await,
             (&Method::PUT, None, false) => write::object(state, &head, body).await,
             (&Method::PUT, None, true) if copies => copy::part(state, &head).await,
@@ -136,6 +140,7 @@ fn attributes(head: &Head) -> Result<Attributes, ErrorCode> {
     if metadata_bytes > METADATA_BYTES_MAX {
         return Err(ErrorCode::MetadataTooLarge);
     }
+    attributes.tags = tagging::of_write(head)?;
     attributes
         .headers
         .entry("content-type".to_owned())

@@ -67,6 +67,10 @@ fn describe(answer: &mut Answer, object: &Object) -> Result<(), ErrorCode> {
         .checked_add(Duration::from_millis(object.modified_ms))
         .unwrap_or(UNIX_EPOCH);
     set(answer, "last-modified", &httpdate::fmt_http_date(modified))?;
+    if !object.attributes.tags.is_empty() {
+        let count = object.attributes.tags.len().to_string();
+        set(answer, "x-amz-tagging-count", &count)?;
+    }
     for (name, value) in &object.attributes.headers {
         set(answer, name, value)?;
     }

@@ -5,7 +5,7 @@
 //! would be left undone, or carry something that would be stored in clear.
 
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 use crate::error::ErrorCode;
 
@@ -85,6 +85,9 @@ const EXACT: &[HeaderRow] = &[
     ("x-amz-copy-source-if-unmodified-since", Mapped),
     ("x-amz-metadata-directive", Mapped),
     ("x-amz-mp-object-size", Mapped),
+    // Sealed into tags of the store, unless the bucket's policy has them in clear.
+    ("x-amz-tagging", Mapped),
+    ("x-amz-tagging-directive", Mapped),
     ("x-amz-object-attributes", Consumed),
     ("x-amz-max-parts", Consumed),
     ("x-amz-part-number-marker", Consumed),
@@ -117,8 +120,6 @@ const EXACT: &[HeaderRow] = &[
     ("x-amz-user-agent", Dropped),
     ("x-amz-api-version", Dropped),
     // Would reach the store in clear.
-    ("x-amz-tagging", NOT_IMPLEMENTED),
-    ("x-amz-tagging-directive", NOT_IMPLEMENTED),
     ("x-amz-object-annotation-directive", NOT_IMPLEMENTED),
     // Conditions on stored sizes and times, and appends: not offered.
     ("x-amz-if-match-size", NOT_IMPLEMENTED),
@@ -169,22 +170,19 @@ pub struct HeaderError {
 
 /// Refuses a request that has a header the gateway does not carry out.
 ///
-/// Values that ask for nothing are let through: `x-amz-tagging-directive: COPY` is S3's default
-/// and is not forwarded, and an empty `x-amz-tagging` sets no tag.
-///
 /// # Errors
 ///
 /// The first refused header.
 pub fn check_request(headers: &HeaderMap) -> Result<(), HeaderError> {
-    for (name, value) in headers {
+    for name in headers.keys() {
         match request_treatment(name.as_str()) {
-            Refused(code) if !asks_for_nothing(name.as_str(), value) => {
+            Refused(code) => {
                 return Err(HeaderError {
                     code,
                     name: name.clone(),
                 });
             }
-            Refused(_) | Consumed | RequestTreatment::SealedMetadata | Mapped | Forwarded | Dropped => {}
+            Consumed | RequestTreatment::SealedMetadata | Mapped | Forwarded | Dropped => {}
         }
     }
     Ok(())
@@ -201,14 +199,6 @@ pub fn forwarded_headers(client: &HeaderMap) -> HeaderMap {
             kept.append(name.clone(), value.clone());
             kept
         })
-}
-
-fn asks_for_nothing(name: &str, value: &HeaderValue) -> bool {
-    match name {
-        "x-amz-tagging" => value.is_empty(),
-        "x-amz-tagging-directive" => value.as_bytes() == b"COPY",
-        _ => false,
-    }
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -184,6 +184,12 @@ operations! {
     HeadObject,
     /// Reads an object's size, checksum and parts.
     GetObjectAttributes,
+    /// Reads an object's tags.
+    GetObjectTagging,
+    /// Replaces an object's tags.
+    PutObjectTagging,
+    /// Removes an object's tags.
+    DeleteObjectTagging,
     /// Writes an object.
     PutObject,
     /// Writes an object from a browser's form, which also names it.

@@ -57,10 +57,6 @@ pub const REFUSED: &[Refused] = &[
     object("ListObjectAnnotations", "GET", &[Flag("annotation")]),
     object("PutObjectAnnotation", "PUT", &[Flag("annotation")]),
     object("DeleteObjectAnnotation", "DELETE", &[Flag("annotation")]),
-    // So are the tags of objects.
-    object("GetObjectTagging", "GET", &[Flag("tagging")]),
-    object("PutObjectTagging", "PUT", &[Flag("tagging")]),
-    object("DeleteObjectTagging", "DELETE", &[Flag("tagging")]),
     // The store would search, serve or be given the bytes of an object; it has sealed ones.
     object("SelectObjectContent", "POST", &[Flag("select")]),
     object("GetObjectTorrent", "GET", &[Flag("torrent")]),

@@ -212,6 +212,45 @@ pub(super) const GetObjectAttributes: Row = Row {
     subject: Subject::Key,
 };
 
+pub(super) const GetObjectTagging: Row = Row {
+    operation: Operation::GetObjectTagging,
+    name: "GetObjectTagging",
+    class: Class::Transform,
+    scope: Scope::Object,
+    method: "GET",
+    selectors: &[Selector::Flag("tagging")],
+    allowed: &["versionId"],
+    copy_source: false,
+    action: Action::Read,
+    subject: Subject::Key,
+};
+
+pub(super) const PutObjectTagging: Row = Row {
+    operation: Operation::PutObjectTagging,
+    name: "PutObjectTagging",
+    class: Class::Transform,
+    scope: Scope::Object,
+    method: "PUT",
+    selectors: &[Selector::Flag("tagging")],
+    allowed: &["versionId"],
+    copy_source: false,
+    action: Action::Write,
+    subject: Subject::Key,
+};
+
+pub(super) const DeleteObjectTagging: Row = Row {
+    operation: Operation::DeleteObjectTagging,
+    name: "DeleteObjectTagging",
+    class: Class::Transform,
+    scope: Scope::Object,
+    method: "DELETE",
+    selectors: &[Selector::Flag("tagging")],
+    allowed: &["versionId"],
+    copy_source: false,
+    action: Action::Write,
+    subject: Subject::Key,
+};
+
 pub(super) const PutObject: Row = Row {
     operation: Operation::PutObject,
     name: "PutObject",

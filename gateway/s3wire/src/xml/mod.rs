@@ -11,6 +11,7 @@ mod listing;
 mod parts;
 mod read;
 mod rewrite;
+mod tagging;
 pub mod write;
 
 pub use answer::{CompletedUpload, CopyOutcome, InitiatedUpload, StoreAnswer, StoreError, parse_error};
@@ -25,3 +26,4 @@ pub use read::{CONTROL_DOCUMENT_BYTES_MAX, LISTING_BYTES_MAX, XmlError, mentions
 pub use rewrite::{
     ListRewrite, UNSIZED_KEYS_REPORTED_MAX, filter_buckets, rewrite_listing, rewrite_upload_listing,
 };
+pub use tagging::{parse_stored_tags, parse_tagging, write_tagging};

@@ -54,7 +54,10 @@ pub fn check(request: &RawRequest, operation: Operation) -> Result<()> {
     if query.contains("versionId") {
         return Err(GatewayError::code(ErrorCode::AccessDenied));
     }
-    let is_passed_on = |name: &str| request_treatment(name) == RequestTreatment::Forwarded;
+    // Tags can decide at the store how long an object lives.
+    let is_passed_on = |name: &str| {
+        request_treatment(name) == RequestTreatment::Forwarded || name.starts_with("x-amz-tagging")
+    };
     let mut names = request.headers.keys().map(http::HeaderName::as_str);
     match names.find(|name| is_passed_on(name) && !HARMLESS.contains(name)) {
         Some(name) => Err(GatewayError::client(
@@ -84,6 +87,9 @@ fn is_open(operation: Operation) -> bool {
         | Operation::ListMultipartUploads
         | Operation::DeleteObjects
         | Operation::DeleteObject
+        | Operation::GetObjectTagging
+        | Operation::PutObjectTagging
+        | Operation::DeleteObjectTagging
         | Operation::CreateMultipartUpload
         | Operation::UploadPart
         | Operation::UploadPartCopy

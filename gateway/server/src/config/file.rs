@@ -59,6 +59,7 @@ pub(super) struct FileStore {
     pub(super) control_bucket: String,
     pub(super) credentials: FileCredentials,
     pub(super) conditional_writes: Option<bool>,
+    pub(super) object_tags: Option<bool>,
     pub(super) connect_timeout: Option<DurationText>,
     pub(super) response_timeout: Option<DurationText>,
     pub(super) idle_timeout: Option<DurationText>,

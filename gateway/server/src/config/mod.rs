@@ -93,6 +93,8 @@ pub struct StoreSection {
     /// Whether the store honours `If-Match` and `If-None-Match` on writes. Default true; without it
     /// two gateways may not change the keyring at the same time.
     pub conditional_writes: bool,
+    /// Whether the store keeps tags of objects. Default true; without it clients get 501 for tags.
+    pub object_tags: bool,
     /// TCP and TLS set-up. Default 5 s: a store that takes longer is treated as down.
     pub connect_timeout: Duration,
     /// From the last request byte to the response head. Default 60 s: completing a large multipart

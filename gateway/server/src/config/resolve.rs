@@ -206,6 +206,7 @@ impl Resolver<'_> {
             ca_file: file.ca_file.map(|path| self.path(path)),
             control_bucket: file.control_bucket,
             conditional_writes: file.conditional_writes.unwrap_or(true),
+            object_tags: file.object_tags.unwrap_or(true),
             connect_timeout: self.duration("store.connect_timeout", file.connect_timeout, seconds(5)),
             response_timeout: self.duration("store.response_timeout", file.response_timeout, seconds(60)),
             idle_timeout: self.duration("store.idle_timeout", file.idle_timeout, seconds(60)),

@@ -21,8 +21,10 @@ use crate::execute::put::{insert_sealed, seal_header, split_conditions};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{self, CopyRange, StoreUpload};
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::execute::tagging;
 use crate::plan::metadata;
 use crate::plan::request::CopyPlan;
+use crate::plan::tagging::TAGGING_DIRECTIVE;
 use crate::respond::Answer;
 use crate::upstream::StoreRequest;
 
@@ -65,6 +67,18 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     let value = seal_header(gateway, &to, &plan.name.key, &header, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
+    let tags = match plan.tags {
+        Some(tags) => tags.pairs().to_vec(),
+        None => tagging::of_source(gateway, &from, &plan.source.key, query.version, &source).await?,
+    };
+    tagging::insert(
+        gateway,
+        &to,
+        &plan.name.key,
+        &header.secrets,
+        &tags,
+        &mut store_headers,
+    )?;
     let etag = source
         .store_headers
         .get(http::header::ETAG)
@@ -117,6 +131,10 @@ async fn copy_once(
     store_headers.insert("x-amz-copy-source", source);
     store_headers.insert("x-amz-copy-source-if-match", etag.clone());
     store_headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
+    if gateway.store.capabilities().object_tags {
+        // Sealed tags belong to one name.
+        store_headers.insert(TAGGING_DIRECTIVE, HeaderValue::from_static("REPLACE"));
+    }
     let mut request = StoreRequest::new(Method::PUT).bucket(to.name()).key(key);
     request.headers = store_headers;
     let (headers, body) = store_upload::success(store_upload::send(gateway, request).await?).await?;

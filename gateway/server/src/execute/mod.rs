@@ -18,6 +18,7 @@ pub mod read;
 pub mod sealing;
 pub mod store_upload;
 pub mod stored_object;
+pub mod tagging;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sceau_s3wire::op::Operation;
@@ -35,6 +36,7 @@ fn role(operation: Operation) -> BodyRole {
     match operation {
         Operation::PutObject
         | Operation::PostObject
+        | Operation::PutObjectTagging
         | Operation::UploadPart
         | Operation::DeleteObjects
         | Operation::CreateBucket => BodyRole::Described,
@@ -52,6 +54,8 @@ fn role(operation: Operation) -> BodyRole {
         | Operation::GetObject
         | Operation::HeadObject
         | Operation::GetObjectAttributes
+        | Operation::GetObjectTagging
+        | Operation::DeleteObjectTagging
         | Operation::CopyObject
         | Operation::DeleteObject
         | Operation::CreateMultipartUpload
@@ -122,6 +126,8 @@ pub async fn execute(
             };
             pass::document(gateway, request, document, store_headers, sent).await
         }
+        RequestPlan::DeleteTags(plan) => tagging::delete(gateway, &plan).await,
+        RequestPlan::GetTags(plan) => tagging::get(gateway, &plan).await,
         RequestPlan::HeadBucket => bucket::head(gateway, request).await,
         RequestPlan::HeadObject(plan) => read::head(gateway, &plan).await,
         RequestPlan::ListBuckets => list::buckets(gateway, request).await,
@@ -136,6 +142,9 @@ pub async fn execute(
             post::post(gateway, request, *plan, body.take(&request.authenticated, role)?).await
         }
         RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(&request.authenticated, role)?).await,
+        RequestPlan::PutTags(plan) => {
+            tagging::put(gateway, &plan, body.take(&request.authenticated, role)?).await
+        }
         RequestPlan::Read(plan) => read::get(gateway, &plan).await,
         RequestPlan::UploadPart { upload, part } => {
             parts::upload(gateway, upload, part, body.take(&request.authenticated, role)?).await

@@ -27,10 +27,10 @@ use crate::auth::Upload;
 use crate::authorize::Authorized;
 use crate::crypt::upload_cache::{OpenUpload, UploadName};
 use crate::error::{GatewayError, Kind, Result};
-use crate::execute::parts;
 use crate::execute::put::{insert_sealed, seal_header};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
+use crate::execute::{parts, tagging};
 use crate::limits;
 use crate::plan::fault;
 use crate::plan::request::{PutPlan, UploadRef};
@@ -56,6 +56,15 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
     let value = seal_header(gateway, &bucket, &plan.name.key, &header, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
+    // The store keeps them with the upload, and gives them to the object.
+    tagging::insert(
+        gateway,
+        &bucket,
+        &plan.name.key,
+        &secrets,
+        plan.tags.pairs(),
+        &mut store_headers,
+    )?;
     let upload = StoreUpload::create(gateway, bucket.name(), &plan.name.key, store_headers).await?;
     let state = UploadState {
         secrets,

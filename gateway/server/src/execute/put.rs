@@ -24,7 +24,7 @@ use crate::error::{GatewayError, Kind, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
 use crate::execute::stored_object::{self, HEADER_METADATA};
-use crate::execute::{etag_to_client, insert_text};
+use crate::execute::{etag_to_client, insert_text, tagging};
 use crate::limits;
 use crate::plan::request::PutPlan;
 use crate::plan::{fault, metadata};
@@ -73,6 +73,14 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
     let value = seal_header(gateway, &bucket, &plan.name.key, &object, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
+    tagging::insert(
+        gateway,
+        &bucket,
+        &plan.name.key,
+        &object.secrets,
+        plan.tags.pairs(),
+        &mut store_headers,
+    )?;
     let (facts, answered) = if plain_len <= size::SINGLE_PLAIN_MAX {
         put_once(
             gateway,

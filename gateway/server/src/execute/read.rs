@@ -15,13 +15,14 @@ use sceau_s3wire::range::RangeSpec;
 use crate::app::Gateway;
 use crate::crypt::layout_cache::LearntLayout;
 use crate::error::{GatewayError, Kind, Result};
-use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::execute::{etag_to_client, tagging};
 use crate::limits;
 use crate::plan::attributes::{self, PartPlace};
 use crate::plan::metadata::{self, WholeChecksum};
 use crate::plan::request::ReadPlan;
+use crate::plan::tagging::TAGGING_COUNT;
 use crate::respond::{Answer, AnswerBody};
 
 /// Reads an object, a range or a part of it.
@@ -53,7 +54,7 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
             None => stored_object::trailing_manifest(gateway, &query, &opened.object).await?,
         };
     }
-    let mut headers = object_headers(&opened.object, plan);
+    let mut headers = object_headers(&bucket, &opened.object, plan);
     let mut status = StatusCode::OK;
     if let Some((first, last)) = opened.range {
         status = StatusCode::PARTIAL_CONTENT;
@@ -77,7 +78,7 @@ async fn get_part(gateway: &Gateway, bucket: &SealedBucket, plan: &ReadPlan, num
             reason: Reason::RangeRead,
         };
         let object = stored_object::describe(gateway, &query).await?;
-        let (mut answer, place) = part_answer(&object, plan, number)?;
+        let (mut answer, place) = part_answer(bucket, &object, plan, number)?;
         let PartPlace::Bytes(first, last) = place else {
             return Ok(answer);
         };
@@ -107,7 +108,12 @@ async fn get_part(gateway: &Gateway, bucket: &SealedBucket, plan: &ReadPlan, num
 }
 
 /// Status and headers of a read of one part, and where the part lies.
-fn part_answer(object: &StoredObject, plan: &ReadPlan, number: u16) -> Result<(Answer, PartPlace)> {
+fn part_answer(
+    bucket: &SealedBucket,
+    object: &StoredObject,
+    plan: &ReadPlan,
+    number: u16,
+) -> Result<(Answer, PartPlace)> {
     let learnt = object.manifest.as_ref();
     let layout = learnt
         .map(|learnt| learnt.manifest.layout())
@@ -115,7 +121,7 @@ fn part_answer(object: &StoredObject, plan: &ReadPlan, number: u16) -> Result<(A
     let place =
         attributes::part_place(layout, number).ok_or_else(|| attributes::no_such_part(number, layout))?;
     let mut answer = Answer::empty(StatusCode::PARTIAL_CONTENT);
-    answer.headers = object_headers(object, plan);
+    answer.headers = object_headers(bucket, object, plan);
     if layout.is_multi() {
         let count = HeaderValue::from(layout.parts().len());
         answer.headers.insert("x-amz-mp-parts-count", count);
@@ -147,7 +153,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     };
     if let Some(number) = plan.part {
         let object = stored_object::describe(gateway, &query).await?;
-        let (mut answer, place) = part_answer(&object, plan, number)?;
+        let (mut answer, place) = part_answer(&bucket, &object, plan, number)?;
         let length = match place {
             PartPlace::Bytes(first, last) => last.saturating_sub(first).saturating_add(1),
             PartPlace::Empty => 0,
@@ -165,7 +171,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let range = sceau_s3wire::range::resolve(plan.range, object.plain_len)
         .map_err(|_| stored_object::unsatisfiable(object.plain_len))?;
     let mut answer = Answer::empty(StatusCode::OK);
-    answer.headers = object_headers(&object, plan);
+    answer.headers = object_headers(&bucket, &object, plan);
     let mut length = object.plain_len;
     if let Some((first, last)) = range {
         answer.status = StatusCode::PARTIAL_CONTENT;
@@ -188,11 +194,14 @@ fn lacks_checksum(object: &StoredObject, plan: &ReadPlan) -> bool {
 }
 
 /// The headers that describe an object.
-fn object_headers(object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
+fn object_headers(bucket: &SealedBucket, object: &StoredObject, plan: &ReadPlan) -> HeaderMap {
     let mut answer = headers::passed_headers(&object.store_headers);
     answer.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(etag) = object.store_headers.get(header::ETAG).and_then(etag_to_client) {
         answer.insert(header::ETAG, etag);
+    }
+    if let Some(count) = tagging::count(bucket, &object.store_headers) {
+        answer.insert(TAGGING_COUNT, count);
     }
     metadata::to_headers(&object.header.metadata, &mut answer);
     // A part of many is not what the checksum covers, and clients would compare the two.

@@ -5,7 +5,9 @@
 //! canonical request and access key.
 
 use http::StatusCode;
-use sceau_envelope::error::{HeaderError, OpenError, SealError, StateError, TicketError, TrailerError};
+use sceau_envelope::error::{
+    HeaderError, OpenError, SealError, StateError, TagsError, TicketError, TrailerError,
+};
 use sceau_kms::KeyError;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::PayloadError;
@@ -123,6 +125,23 @@ pub fn seal_error(error: SealError) -> GatewayError {
         SealError::InvalidParts => GatewayError::code(ErrorCode::InvalidPart),
         SealError::Random | SealError::Engine => GatewayError::new(Kind::Internal, error.to_string()),
     }
+}
+
+/// Refused tags of a stored object.
+pub fn tags_error(error: TagsError) -> GatewayError {
+    GatewayError::integrity(Integrity::Tags, error.to_string())
+}
+
+/// Tags that could not be sealed.
+pub fn seal_tags_error(error: SealError) -> GatewayError {
+    if error == SealError::MetadataTooLarge {
+        return GatewayError::client(
+            ErrorCode::InvalidTag,
+            "The tags are too long to be sealed: four bytes for each tag and the UTF-8 bytes of all keys and values \
+             may be 1889 bytes together.",
+        );
+    }
+    seal_error(error)
 }
 
 /// A refused upload state. To the client, an upload whose state does not verify does not exist.

@@ -9,3 +9,4 @@ pub mod fault;
 pub mod metadata;
 pub mod read;
 pub mod request;
+pub mod tagging;

@@ -14,12 +14,13 @@ use sceau_s3wire::headers;
 use sceau_s3wire::op::{Document, Operation};
 use sceau_s3wire::range::{self, RangeSpec};
 use sceau_s3wire::router;
+use sceau_s3wire::tagging::TagSet;
 use sceau_s3wire::target::QueryPair;
 use sceau_s3wire::{bucket_name, conditional};
 
 use crate::error::{GatewayError, Result};
 use crate::plan::attributes::{self, AttributesPlan};
-use crate::plan::metadata;
+use crate::plan::{metadata, tagging};
 
 /// The head of a request, as far as planning needs it.
 pub struct Head<'a> {
@@ -38,6 +39,8 @@ pub struct Head<'a> {
 pub struct StoreAbilities {
     /// Whether it honours conditions on writes.
     pub conditional_writes: bool,
+    /// Whether it keeps tags of objects.
+    pub object_tags: bool,
 }
 
 /// An object's name.
@@ -75,6 +78,8 @@ pub struct PutPlan {
     pub name: ObjectName,
     /// What is sealed into the header.
     pub metadata: Metadata,
+    /// The object's tags.
+    pub tags: TagSet,
     /// Headers for the store: passed ones and conditions.
     pub store_headers: HeaderMap,
 }
@@ -88,8 +93,21 @@ pub struct CopyPlan {
     pub source: CopySource,
     /// New metadata; `None` keeps the source's.
     pub metadata: Option<Metadata>,
+    /// New tags; `None` keeps the source's.
+    pub tags: Option<TagSet>,
     /// Conditions on the source, as conditions of a read.
     pub source_conditions: HeaderMap,
+    /// Headers for the store.
+    pub store_headers: HeaderMap,
+}
+
+/// Whose tags.
+#[derive(Debug)]
+pub struct TagsPlan {
+    /// The object.
+    pub name: ObjectName,
+    /// The version asked for; `None` for the current one.
+    pub version: Option<String>,
     /// Headers for the store.
     pub store_headers: HeaderMap,
 }
@@ -139,6 +157,8 @@ pub enum RequestPlan {
     },
     /// Delete a bucket.
     DeleteBucket,
+    /// Remove an object's tags.
+    DeleteTags(TagsPlan),
     /// Delete the objects named in the body.
     DeleteMany {
         /// Headers for the store.
@@ -151,6 +171,8 @@ pub enum RequestPlan {
         /// Headers for the store.
         store_headers: HeaderMap,
     },
+    /// Tell an object's tags.
+    GetTags(TagsPlan),
     /// Ask for a bucket.
     HeadBucket,
     /// Read header and length of an object.
@@ -174,6 +196,8 @@ pub enum RequestPlan {
     Post(Box<PutPlan>),
     /// Write an object.
     Put(Box<PutPlan>),
+    /// Replace an object's tags by those in the body.
+    PutTags(TagsPlan),
     /// Read an object.
     Read(Box<ReadPlan>),
     /// Write a part.
@@ -209,6 +233,7 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
             format!("The header {} is not supported here.", error.name),
         )
     })?;
+    tagging::check_operation(operation, head.headers)?;
     Ok(match operation {
         Operation::ListBuckets => RequestPlan::ListBuckets,
         Operation::CreateBucket => {
@@ -235,6 +260,9 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
             version(head)?,
             head.headers,
         )?)),
+        Operation::GetObjectTagging => RequestPlan::GetTags(tags(head, store)?),
+        Operation::PutObjectTagging => RequestPlan::PutTags(tags(head, store)?),
+        Operation::DeleteObjectTagging => RequestPlan::DeleteTags(tags(head, store)?),
         Operation::PutObject => RequestPlan::Put(Box::new(put(head, store)?)),
         // The form's fields stand in the place of headers by now.
         Operation::PostObject => RequestPlan::Post(Box::new(put(head, store)?)),
@@ -346,7 +374,17 @@ fn put(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
     Ok(PutPlan {
         name: name(head)?,
         metadata: request_metadata(head)?,
+        tags: tagging::from_headers(head.headers, store)?,
         store_headers: write_headers(head, store)?,
+    })
+}
+
+fn tags(head: &Head<'_>, store: StoreAbilities) -> Result<TagsPlan> {
+    tagging::check_store(store)?;
+    Ok(TagsPlan {
+        name: name(head)?,
+        version: version(head)?,
+        store_headers: headers::forwarded_headers(head.headers),
     })
 }
 
@@ -405,6 +443,7 @@ fn copy(head: &Head<'_>, store: StoreAbilities) -> Result<CopyPlan> {
     }
     Ok(CopyPlan {
         metadata: replaces.then(|| request_metadata(head)).transpose()?,
+        tags: tagging::of_copy(head.headers, store)?,
         source_conditions: conditional::copy_source_as_read(head.headers).map_err(GatewayError::code)?,
         store_headers: write_headers(head, store)?,
         name,

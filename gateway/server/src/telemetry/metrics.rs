@@ -288,7 +288,9 @@ impl Metrics {
         for source in ReloadSource::ALL {
             self.reload_success.with_label_values(&[source.label()]).set(1);
         }
-        for kind in ["tag", "length", "context", "header", "trailer", "range", "policy"] {
+        for kind in [
+            "tag", "length", "context", "header", "tags", "trailer", "range", "policy",
+        ] {
             self.integrity_failures.with_label_values(&[kind]);
         }
     }

@@ -111,12 +111,16 @@ impl Timeouts {
 pub struct Capabilities {
     /// `If-None-Match: *` and `If-Match` on PutObject are honoured.
     pub conditional_writes: bool,
+    /// Whether it keeps tags of objects: as documents, in headers of writes and copies, and counted in
+    /// headers of reads.
+    pub object_tags: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
         Self {
             conditional_writes: true,
+            object_tags: true,
         }
     }
 }
