@@ -1,6 +1,6 @@
 //! Every XML reader, writer and rewriter, on every document.
 
-use sceau_s3wire::checksum::{Algorithm, Hasher};
+use sceau_s3wire::checksum::{Algorithm, ChecksumType, Hasher};
 use sceau_s3wire::xml::*;
 
 use crate::memory::within;
@@ -126,7 +126,7 @@ fn attributes(data: &[u8]) {
     let parts: Vec<(u16, u64)> = data.iter().take(64).map(|byte| (u16::from(*byte), number)).collect();
     let written = ObjectAttributes {
         etag: Some(etag.to_owned()),
-        checksum: Some(Hasher::of(Algorithm::Crc32, data)),
+        checksum: Some((Hasher::of(Algorithm::Crc32, data), ChecksumType::FullObject)),
         parts: Some(AttributeParts { total: parts.len(), marker: 0, parts_max: 64, is_truncated: true, parts }),
         storage_class: Some(class.to_owned()),
         size: Some(number),

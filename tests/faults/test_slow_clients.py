@@ -1,8 +1,11 @@
-"""Promise: a client that stops sending or stops reading is cut off, and leaves nothing behind.
+"""Promise: a client that stops sending or reading, or does so too slowly, is cut off and leaves nothing
+behind; one that is slow is served.
 
-How: raw sockets against a gateway whose patience is one second.
+How: raw sockets against gateways whose patience is a second or two.
 """
 
+import hashlib
+import select
 import socket
 import time
 
@@ -10,7 +13,7 @@ import pytest
 
 from harness.fronts import Front
 from harness.process import wait_until
-from harness.raw import UNSIGNED, Endpoint
+from harness.raw import UNSIGNED, Endpoint, md5, read_answer
 
 pytestmark = pytest.mark.gateway
 
@@ -81,3 +84,83 @@ def test_a_client_that_never_ends_its_head_is_cut(impatient):
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n")
         connection.settimeout(1)
         wait_until("the connection to be closed", lambda: ended(connection), CUT_SECONDS)
+
+
+# --- slow, but never silent ---------------------------------------------------------------------
+
+FLOOR = (
+    '[limits]\nbody_idle_timeout = "10s"\nbody_rate_min = "16 KiB"\nbody_rate_window = "2s"\nheader_read_timeout = "30s"\n'
+)
+KIB = 1024
+
+
+@pytest.fixture(scope="module")
+def floor(site, work, store):
+    """A gateway that wants 16 KiB a second."""
+    gateway = site.start("floor", more=FLOOR)
+    front = Front("floor", gateway, work / "floor", store)
+    yield front, Endpoint(gateway.url, gateway.access_key, gateway.secret_key)
+    gateway.stop()
+
+
+def send_slowly(endpoint, method, path, query, body, size, pause):
+    """Sends `body` in pieces of `size` with pauses, until there is an answer; the answer and the time it took."""
+    digest = hashlib.sha256(body).hexdigest()
+    headers = {"content-md5": md5(body)} if query else {}
+    headers = {**endpoint.signed(method, path, query, headers, digest).headers, "content-length": str(len(body))}
+    begun = time.monotonic()
+    with endpoint.connect() as connection:
+        connection.sendall(endpoint.head(method, path, query, headers))
+        for start in range(0, len(body), size):
+            connection.sendall(body[start : start + size])
+            readable, _, _ = select.select([connection], [], [], pause)
+            if readable:
+                break
+        return read_answer(connection, method), time.monotonic() - begun
+
+
+def test_a_client_that_sends_a_trickle_is_cut_and_leaves_nothing(floor):
+    front, endpoint = floor
+    bucket = front.new_bucket("trickle")
+    answer, seconds = send_slowly(endpoint, "PUT", f"/{bucket}/k", (), bytes(MIB), 100, 0.1)
+    assert (answer.status, answer.code) == (400, "RequestTimeout") and 1.5 < seconds < CUT_SECONDS
+    keys = "".join(f"<Object><Key>{number:04}</Key></Object>" for number in range(1000))
+    document = f"<Delete>{keys}</Delete>".encode()
+    answer, seconds = send_slowly(endpoint, "POST", f"/{bucket}", [("delete", "")], document, 1, 0.1)
+    assert (answer.status, answer.code) == (400, "RequestTimeout") and 1.5 < seconds < CUT_SECONDS
+    assert not front.at_store().list_objects_v2(Bucket=bucket).get("Contents")
+
+
+def test_a_client_that_sends_slowly_is_served(floor, content):
+    front, endpoint = floor
+    bucket = front.new_bucket("slow-sender")
+    body = content(192 * KIB)
+    # 32 KiB a second, over three windows.
+    answer, seconds = send_slowly(endpoint, "PUT", f"/{bucket}/k", (), body, 16 * KIB, 0.5)
+    assert answer.status == 200 and seconds > 5
+    assert front.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == body
+
+
+def read_slowly(endpoint, path, size, pause, seconds):
+    """Reads `size` bytes at a time with pauses for `seconds`, then the rest at once; how much came."""
+    with endpoint.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(endpoint.head("GET", path, (), endpoint.signed("GET", path, (), {}, UNSIGNED).headers))
+        received, begun = 0, time.monotonic()
+        try:
+            while data := connection.recv(size if time.monotonic() - begun < seconds else MIB):
+                received += len(data)
+                if time.monotonic() - begun < seconds:
+                    time.sleep(pause)
+        except ConnectionError:
+            pass
+        return received
+
+
+def test_a_client_that_reads_a_trickle_is_cut_and_a_slow_one_is_served(floor, content):
+    front, endpoint = floor
+    bucket = front.new_bucket("slow-reader")
+    front.s3.put_object(Bucket=bucket, Key="k", Body=content(32 * MIB))
+    # 4 KiB a second; then 64 KiB a second.
+    assert read_slowly(endpoint, f"/{bucket}/k", KIB, 0.25, 8) < 30 * MIB
+    assert read_slowly(endpoint, f"/{bucket}/k", 32 * KIB, 0.5, 8) > 32 * MIB

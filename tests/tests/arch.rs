@@ -161,6 +161,7 @@ const UNSAFE_IN: &[(&str, &str)] = &[(
 /// Rooms of the server and what each may name. The first part are foundations, the second the walk of a request.
 const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
+    ("patience", &[]),
     ("telemetry", &["config", "error"]),
     ("config", &["limits", "telemetry"]),
     ("error", &["limits"]),
@@ -170,9 +171,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("keyring", &["admin", "crypt", "limits", "telemetry", "upstream"]),
     (
         "crypt",
-        &["error", "limits", "plan", "record", "telemetry", "upstream"],
+        &[
+            "error",
+            "limits",
+            "patience",
+            "plan",
+            "record",
+            "telemetry",
+            "upstream",
+        ],
     ),
-    ("listen", &["config", "limits", "respond"]),
+    ("listen", &["config", "limits", "patience", "respond"]),
     (
         "auth",
         &["app", "crypt", "error", "limits", "plan", "record", "sts"],
@@ -227,6 +236,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "keyring",
             "limits",
             "listen",
+            "patience",
             "plan",
             "record",
             "respond",

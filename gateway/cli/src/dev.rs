@@ -21,6 +21,7 @@ use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::config::{LogConfig, LogFormat};
 use sceau_server::keyring::{self, KeyringOptions, KeyringParts, KeyringService};
 use sceau_server::listen::{self, ListenOptions};
+use sceau_server::patience::Patience;
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{ControlBucket, CredentialSource, Store, StoreConfig};
 use tokio::net::TcpListener;
@@ -114,7 +115,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let access = AccessFiles::fixed(snapshot(&access_key, secret_key.clone())?);
     let settings = Settings {
         domains: Vec::new(),
-        body_idle_wait: Duration::from_secs(60),
+        patience: Patience::default(),
         in_flight_max: 512,
     };
     let refresh = tokio::spawn(Arc::clone(&keyring).run());
@@ -139,7 +140,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         connections_max: 1024,
         head_bytes_max: 32 * 1024,
         header_read_wait: Duration::from_secs(20),
-        write_wait: Duration::from_secs(60),
+        patience: Patience::default(),
         drain_wait: DRAIN_WAIT,
     };
     listen::serve(listener, None, options, gateway, stop::on_signal()).await;

@@ -11,8 +11,9 @@ use clap::Args;
 use sceau_server::access::AccessFiles;
 use sceau_server::admin;
 use sceau_server::app::{AppParts, Gateway, Settings};
-use sceau_server::config::{TlsFiles, read_secret_file};
+use sceau_server::config::{LimitsConfig, TlsFiles, read_secret_file};
 use sceau_server::listen::{self, ListenOptions};
+use sceau_server::patience::Patience;
 use sceau_server::sts::Sts;
 use sceau_server::telemetry::{self, Metrics};
 use tokio::net::TcpListener;
@@ -81,7 +82,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let gateway = Gateway::new(AppParts {
         settings: Settings {
             domains: config.listen.domains.clone(),
-            body_idle_wait: config.limits.body_idle_timeout,
+            patience: patience(&config.limits),
             in_flight_max: config.limits.in_flight,
         },
         store: foundations.store.clone(),
@@ -104,7 +105,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         connections_max: config.limits.connections,
         head_bytes_max: config.limits.header_bytes,
         header_read_wait: config.limits.header_read_timeout,
-        write_wait: config.limits.body_idle_timeout,
+        patience: patience(&config.limits),
         drain_wait: config.limits.drain_timeout,
     };
     let cut = listen::serve(data, tls, options, gateway, stop).await;
@@ -120,6 +121,14 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         )
         .with_hint("raise limits.drain_timeout")),
     }
+}
+
+fn patience(limits: &LimitsConfig) -> Patience {
+    Patience::new(
+        limits.body_idle_timeout,
+        limits.body_rate_min,
+        limits.body_rate_window,
+    )
 }
 
 /// The rule about its permissions; the content is wiped at once.

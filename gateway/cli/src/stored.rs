@@ -5,7 +5,6 @@
 //! others from being looked at.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use sceau_policy::{Credentials, CredentialsFile, Policy, PolicyFile};
@@ -13,6 +12,7 @@ use sceau_server::access::{AccessFiles, AccessSnapshot};
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::error::{GatewayError, Kind};
 use sceau_server::examine::{self, Inspection};
+use sceau_server::patience::Patience;
 use serde_json::json;
 
 use crate::exit::{Failure, Part};
@@ -68,7 +68,7 @@ async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     Gateway::new(AppParts {
         settings: Settings {
             domains: Vec::new(),
-            body_idle_wait: Duration::from_secs(60),
+            patience: Patience::default(),
             in_flight_max: 1,
         },
         store: foundations.store.clone(),

@@ -30,6 +30,7 @@ use crate::execute;
 use crate::keyring::KeyringService;
 use crate::limits;
 use crate::listen::{self, Service};
+use crate::patience::Patience;
 use crate::plan::request::{self, Head, StoreAbilities};
 use crate::record::{Record, RequestId};
 use crate::respond::{self, Answer, ResponseBody};
@@ -42,8 +43,8 @@ use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreRespo
 pub struct Settings {
     /// Domains under which `bucket.domain` addresses a bucket.
     pub domains: Vec<String>,
-    /// Longest silence of a client within a body.
-    pub body_idle_wait: Duration,
+    /// How slow a client may be within a body.
+    pub patience: Patience,
     /// Requests worked on at once; further ones wait.
     pub in_flight_max: usize,
 }

@@ -29,6 +29,7 @@ pub mod execute;
 pub mod keyring;
 pub mod limits;
 pub mod listen;
+pub mod patience;
 pub mod plan;
 pub mod record;
 pub mod respond;

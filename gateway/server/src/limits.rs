@@ -13,6 +13,10 @@ pub const REQUEST_HEADERS_MAX: usize = 200;
 /// `limits.header_size`, as a head is read into it whole; a body is pulled through it.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 320 * 1024;
 
+/// What the kernel may hold of an answer that is not sent yet, in bytes, before the connection counts as
+/// full: so that what a client takes is seen while it takes it.
+pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// What a transfer under way may hold in memory, in bytes: the client's and the store's connection buffers,
 /// a segment that fills and a sealed one, the buffers of two TLS connections, and the request itself.
 /// docs/operations.md promises it, and `tests/faults/test_slow_uploads.py` measures it.

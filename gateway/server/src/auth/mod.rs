@@ -264,7 +264,7 @@ impl Upload {
         ClientBody::new(
             self.incoming,
             self.payload.into_reader(),
-            gateway.settings.body_idle_wait,
+            gateway.settings.patience,
             self.count,
         )
     }

@@ -145,7 +145,7 @@ async fn read_rest(gateway: &Gateway, body: &mut RequestBody, begun: Bytes) -> R
 }
 
 async fn next(gateway: &Gateway, body: &mut RequestBody) -> Result<Option<Bytes>> {
-    tokio::time::timeout(gateway.settings.body_idle_wait, body.next_data())
+    tokio::time::timeout(gateway.settings.patience.silence, body.next_data())
         .await
         .map_err(|_| GatewayError::code(ErrorCode::RequestTimeout))?
 }

@@ -147,6 +147,8 @@ pub(super) struct FileLimits {
     pub(super) in_flight: Option<u32>,
     pub(super) header_read_timeout: Option<DurationText>,
     pub(super) body_idle_timeout: Option<DurationText>,
+    pub(super) body_rate_min: Option<SizeText>,
+    pub(super) body_rate_window: Option<DurationText>,
     pub(super) drain_timeout: Option<DurationText>,
     pub(super) header_size: Option<SizeText>,
 }

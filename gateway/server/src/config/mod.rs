@@ -235,6 +235,12 @@ pub struct LimitsConfig {
     pub header_read_timeout: Duration,
     /// Longest silence of a client within a body, sending or taking it. Default 60 s.
     pub body_idle_timeout: Duration,
+    /// Fewest bytes per second of a body, either way, over [`Self::body_rate_window`]; zero asks for none.
+    /// Default 1 KiB: a sixteenth of the slowest limit that people give to their clients.
+    pub body_rate_min: u64,
+    /// The time over which `body_rate_min` is averaged, as far as it was spent waiting for the client.
+    /// Default 60 s: a connection that breaks down for half a minute and recovers passes.
+    pub body_rate_window: Duration,
     /// How long requests may go on after a stop was asked for. Default 5 min: uploads are long.
     pub drain_timeout: Duration,
     /// Largest request head in bytes. Default 32 KiB.

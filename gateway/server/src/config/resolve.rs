@@ -332,6 +332,8 @@ impl Resolver<'_> {
                 seconds(75),
             ),
             body_idle_timeout: self.duration("limits.body_idle_timeout", file.body_idle_timeout, seconds(60)),
+            body_rate_min: file.body_rate_min.map_or(1 << 10, |size| size.0),
+            body_rate_window: self.duration("limits.body_rate_window", file.body_rate_window, seconds(60)),
             drain_timeout: self.duration("limits.drain_timeout", file.drain_timeout, seconds(300)),
             header_bytes: usize::try_from(header_bytes).unwrap_or(32 << 10),
         }

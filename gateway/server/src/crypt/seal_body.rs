@@ -12,7 +12,6 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -24,10 +23,10 @@ use sceau_envelope::{Checksum, Engine};
 use sceau_s3wire::checksum::{Algorithm, Hasher, Value};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::payload::{PayloadReader, VerifiedPayload};
-use tokio::time::{Instant, Sleep};
 
 use crate::crypt::open_body::PlainBody;
 use crate::error::{GatewayError, Kind, Result};
+use crate::patience::{Patience, Watch};
 use crate::plan::fault;
 use crate::plan::metadata::WholeChecksum;
 use crate::record::ByteCount;
@@ -47,20 +46,17 @@ pub enum PlainSource {
 pub struct ClientBody {
     incoming: Incoming,
     reader: Option<PayloadReader>,
-    idle: Pin<Box<Sleep>>,
-    idle_wait: Duration,
+    watch: Watch,
     count: ByteCount,
 }
 
 impl ClientBody {
-    /// A body that is read through `reader` and may be silent for `idle_wait` at most.
-    pub fn new(incoming: Incoming, reader: PayloadReader, idle_wait: Duration, count: ByteCount) -> Self {
-        let idle = Box::pin(tokio::time::sleep(idle_wait));
+    /// A body that is read through `reader` from a client that is granted `patience`.
+    pub fn new(incoming: Incoming, reader: PayloadReader, patience: Patience, count: ByteCount) -> Self {
         Self {
             incoming,
             reader: Some(reader),
-            idle,
-            idle_wait,
+            watch: Watch::new(patience),
             count,
         }
     }
@@ -94,19 +90,18 @@ impl ClientBody {
     fn poll_incoming(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
             let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
-                ready!(self.idle.as_mut().poll(context));
+                ready!(self.watch.poll_late(context));
                 return Poll::Ready(Some(Err(GatewayError::code(ErrorCode::RequestTimeout))));
             };
-            let deadline = Instant::now().checked_add(self.idle_wait);
-            if let Some(deadline) = deadline {
-                self.idle.as_mut().reset(deadline);
-            }
             return Poll::Ready(match frame {
                 None => None,
                 Some(Err(error)) => Some(Err(gone(&error))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => continue,
-                    Ok(data) => Some(Ok(data)),
+                    Ok(data) => {
+                        self.watch.moved(data.len());
+                        Some(Ok(data))
+                    }
                     // HTTP trailers carry nothing that S3 defines: its trailers are inside the body.
                     Err(_trailers) => continue,
                 },

@@ -16,17 +16,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 pub use framing::check_framing;
 pub use tls::acceptor;
 
 use crate::limits;
+use crate::patience::{Patience, PatientStream};
 use crate::respond::ResponseBody;
 
 /// What the listener needs to know of whoever answers requests.
@@ -48,8 +49,8 @@ pub struct ListenOptions {
     pub head_bytes_max: usize,
     /// How long a client may take to send a request head, idle time before it included.
     pub header_read_wait: Duration,
-    /// How long a client may take no byte of an answer that is ready for it.
-    pub write_wait: Duration,
+    /// How slowly a client may take an answer that is ready for it.
+    pub patience: Patience,
     /// How long requests under way may take after the stop signal.
     pub drain_wait: Duration,
 }
@@ -89,7 +90,7 @@ pub async fn serve<S: Service>(
             service: Arc::clone(&service),
             header_read_wait: options.header_read_wait,
             head_bytes_max: options.head_bytes_max,
-            write_wait: options.write_wait,
+            patience: options.patience,
             stop: stop.clone(),
         };
         let tls = tls.clone();
@@ -122,7 +123,7 @@ struct Connection<S> {
     service: Arc<S>,
     header_read_wait: Duration,
     head_bytes_max: usize,
-    write_wait: Duration,
+    patience: Patience,
     stop: watch::Receiver<bool>,
 }
 
@@ -130,9 +131,10 @@ impl<S: Service> Connection<S> {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         // Small answers must not wait for an acknowledgement (RFC 896 delays them).
         let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.write_wait));
-        let stream = Box::pin(stream);
+        // What is in the kernel's buffer looks taken. Without this a client that reads 16 KiB a second leaves
+        // the gateway without progress for a minute and more, until a third of megabytes is free again.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES_MAX);
+        let stream = PatientStream::new(stream, self.patience);
         let remote = self.remote;
         match tls {
             None => self.serve(stream, false).await,
