@@ -430,6 +430,22 @@ def test_an_answer_without_100_continue_ends_the_connection(an_object, path):
     assert first.startswith(b"HTTP/1.1 100") or b"connection: close" in first.lower(), first
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("HEAD", "/{}/nothing", 404), ("GET", "/{}/nothing", 404), ("HEAD", "/no-such-bucket-0", 404),
+    ("DELETE", "/no-such-bucket-0", 404),
+])  # fmt: skip
+def test_a_refusal_of_a_request_without_a_body_keeps_the_connection(an_object, method, path, status):
+    """Programs that look before they write would pay for a handshake with each name that is free."""
+    path = path.format(an_object.bucket)
+    with an_object.endpoint.connect() as connection:
+        for _ in range(3):
+            headers = an_object.endpoint.signed(method, path, (), {}, raw.EMPTY).headers
+            connection.sendall(an_object.endpoint.head(method, path, (), headers))
+            answer = raw.read_answer(connection, method)
+            assert answer is not None and answer.status == status, answer
+            assert answer.headers.get("connection") != "close"
+
+
 def test_old_http_is_refused(an_object):
     headers = an_object.endpoint.signed("PUT", an_object.path, (), {}, raw.UNSIGNED).headers
     head = an_object.endpoint.head("PUT", an_object.path, (), {**headers, "content-length": "5"})

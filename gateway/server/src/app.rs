@@ -290,7 +290,8 @@ impl Service for Gateway {
         let expects_continue = parts.headers.contains_key(header::EXPECT);
         // An empty body is never polled, so no `100 Continue` goes out. botocore keeps a final answer that
         // came in its place for the next request on the connection: there must be none.
-        let skips_continue = expects_continue && incoming.is_end_stream();
+        let has_no_body = incoming.is_end_stream();
+        let skips_continue = expects_continue && has_no_body;
         let resource = parts.uri.path().to_owned();
         let mut body = RequestBody::new(incoming, record.bytes_in.clone());
         // Held until there is an answer: an upload's whole body, but not the body of a read.
@@ -312,7 +313,8 @@ impl Service for Gateway {
             Err(error) => {
                 record.note_error(&error);
                 let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
-                let is_read = drain(body, expects_continue).await;
+                // Whoever takes an empty body leaves nothing of it on the connection.
+                let is_read = has_no_body || drain(body, expects_continue).await;
                 if !is_read || skips_continue || error.kind.side() == Side::Gateway {
                     close(&mut answer);
                 }

@@ -8,7 +8,8 @@ from botocore.config import Config
 from drive import serve
 
 url, bucket = sys.argv[1:3]
-s3 = boto3.client("s3", endpoint_url=url, config=Config(s3={"addressing_style": "path"}))
+# Of its own it would sign URLs with version 2.
+s3 = boto3.client("s3", endpoint_url=url, config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
 
 
 def version():
@@ -47,9 +48,13 @@ def delete(key):
     s3.delete_object(Bucket=bucket, Key=key)
 
 
+def presign(key):
+    return {"url": s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})}
+
+
 serve(
     {
         "version": version, "put": put, "get": get, "range": ranged, "multipart": multipart,
-        "list": sizes, "copy": copy, "delete": delete,
+        "list": sizes, "copy": copy, "delete": delete, "presign": presign,
     }
 )  # fmt: skip

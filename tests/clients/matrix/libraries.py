@@ -47,6 +47,12 @@ class Boto3(Client):
     def delete(self, key):
         self.s3.delete_object(Bucket=self.bucket, Key=key)
 
+    def presign(self, key):
+        return self.s3.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": key})
+
+    def presign_put(self, key):
+        return self.s3.generate_presigned_url("put_object", Params={"Bucket": self.bucket, "Key": key})
+
 
 class Boto3Debian(DrivenSdk):
     """The line of boto3 from before the checksums of 2025, in the distribution's Python."""
@@ -59,6 +65,9 @@ class Boto3Debian(DrivenSdk):
         if found.returncode != 0:
             raise Missing("python3-boto3 is not installed; ./test installs it")
         return [python, HERE / "drive_boto3.py"]
+
+    def presign(self, key):
+        return self.ask("presign", key=key)["url"]
 
 
 class MinioPy(Client):
@@ -103,6 +112,12 @@ class MinioPy(Client):
     def delete(self, key):
         self.minio.remove_object(self.bucket, key)
 
+    def presign(self, key):
+        return self.minio.presigned_get_object(self.bucket, key)
+
+    def presign_put(self, key):
+        return self.minio.presigned_put_object(self.bucket, key)
+
 
 class PyArrow(Client):
     name = "pyarrow"
@@ -146,6 +161,23 @@ class PyArrow(Client):
 
     def delete(self, key):
         self.files.delete_file(self.url(key))
+
+    def write_parquet(self, key, rows, group):
+        import pyarrow
+        import pyarrow.parquet
+
+        table = pyarrow.table({"n": list(range(rows)), "text": [f"row {n * 7919}" for n in range(rows)]})
+        pyarrow.parquet.write_table(
+            table, self.url(key), filesystem=self.files, row_group_size=group, compression="none"
+        )
+
+    def read_parquet(self, key, first, last):
+        import pyarrow.dataset
+
+        n = pyarrow.dataset.field("n")
+        table = pyarrow.dataset.dataset(self.url(key), filesystem=self.files, format="parquet")
+        rows = table.to_table(filter=(n >= first) & (n <= last)).sort_by("n")
+        return list(zip(rows["n"].to_pylist(), rows["text"].to_pylist()))
 
 
 class DuckDb(Client):
@@ -196,6 +228,16 @@ class DuckDb(Client):
         rows = self.sql.execute("SELECT filename, size FROM read_blob($url)", {"url": self.url(prefix) + "**"}).fetchall()
         return {name.removeprefix(self.url("")): size for name, size in rows}
 
+    def write_parquet(self, key, rows, group):
+        self.sql.execute(
+            f"COPY (SELECT range AS n, 'row ' || (range * 7919) AS text FROM range({rows}))"
+            f" TO '{self._quoted(key)}' (FORMAT parquet, ROW_GROUP_SIZE {group}, COMPRESSION uncompressed)"
+        )
+
+    def read_parquet(self, key, first, last):
+        query = "SELECT n, text FROM read_parquet($url) WHERE n BETWEEN $first AND $last ORDER BY n"
+        return self.sql.execute(query, {"url": self.url(key), "first": first, "last": last}).fetchall()
+
     def close(self):
         self.sql.close()
 
@@ -218,6 +260,12 @@ class Polars(Driven):
     def get(self, key, path):
         self.ask("get", key=key, path=path)
 
+    def write_parquet(self, key, rows, group):
+        self.ask("write_parquet", key=key, rows=rows, group=group)
+
+    def read_parquet(self, key, first, last):
+        return self.ask("read_parquet", key=key, first=first, last=last)["rows"]
+
 
 class Obstore(DrivenSdk):
     """The object store of Rust's Arrow, as Python sees it."""
@@ -226,6 +274,10 @@ class Obstore(DrivenSdk):
 
     def command(self):
         return [sys.executable, HERE / "drive_obstore.py"]
+
+    def create(self, path, key):
+        """Writes only where nothing is; tells whether something was."""
+        return self.ask("create", path=path, key=key)["exists"]
 
 
 LIBRARIES = [Boto3, Boto3Debian, MinioPy, PyArrow, DuckDb, Polars, Obstore]

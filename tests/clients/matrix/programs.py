@@ -39,8 +39,10 @@ class AwsCli(Client):
 
     def aws(self, *arguments, **options):
         config = self.folder / "aws-config"
+        # Of its own, version 1 of aws-cli would sign URLs with Signature Version 2.
         config.write_text(
             "[default]\ns3 =\n  addressing_style = path\n  multipart_threshold = 5MB\n  multipart_chunksize = 5MB\n"
+            "  signature_version = s3v4\n"
         )
         env = {**self.front.env(), "AWS_CONFIG_FILE": str(config), "LC_ALL": "C.UTF-8"}
         return self.front.run([self.program(), "--endpoint-url", self.front.url, *arguments], env=env, **options).stdout

@@ -5,109 +5,14 @@ was written by boto3, so that no client checks itself; contents are compared byt
 sizes with the plaintext's.
 """
 
-import base64
 import os
 import time
 
-import pytest
-
-from clients.matrix.client import ACTIONS, MIB, Client, Missing
-from clients.matrix.gaps import GAPS, KNOWN
-from clients.matrix.libraries import LIBRARIES
-from clients.matrix.programs import PROGRAMS
-from clients.matrix.sdks import SDKS
-from harness import settings
-
-CLIENTS = [*PROGRAMS, *LIBRARIES, *SDKS]
-# Three parts of 5 MiB and one of a byte.
-LARGE = 15 * MIB + 1
-SIZES = {"empty": 0, "one": 1, "segment more.txt": 65_537, "deep/er/some.bin": MIB + 3}
-UNICODE = "ümläut/日本 語 + 100%/größe ~!'().txt"
-
-
-def cells(action):
-    """The clients that have an action, as parameters of a test."""
-    return [parameter(client, action) for client in CLIENTS if client.can(action)]
-
-
-def parameter(client, action):
-    marks = [pytest.mark.slow] if client.full else []
-    return pytest.param(client, action, id=f"{client.name}-{action}", marks=marks)
-
-
-def matrix(action):
-    return pytest.mark.parametrize(("client", "action"), cells(action))
-
-
-@pytest.fixture(scope="session")
-def target(_fronts):
-    """The gateway over https; or the bare store, to try the matrix itself."""
-    return _fronts("store" if settings.DIRECT else "https")
-
-
-@pytest.fixture(scope="session")
-def _started(target, work, cells):
-    """Each client, started when the first cell asks for it."""
-    made = {}
-
-    def start(kind):
-        if kind not in made:
-            folder = work / "matrix" / kind.__name__
-            try:
-                made[kind] = kind(target, folder)
-                cells.versions[kind.name] = made[kind].version
-            except (Missing, AssertionError) as error:
-                made[kind] = error
-        return made[kind]
-
-    yield start
-    for client in made.values():
-        if isinstance(client, Client):
-            client.close()
-
-
-@pytest.fixture
-def it(client, _started):
-    """The running client."""
-    started = _started(client)
-    if isinstance(started, Missing):
-        pytest.skip(f"{client.name}: {started}")
-    if isinstance(started, AssertionError):
-        raise started
-    return started
-
-
-@pytest.fixture
-def made(it, content):
-    """Content that the client can carry."""
-
-    def make(size, seed=0):
-        if not it.text:
-            return content(size, seed)
-        lines = base64.encodebytes(b"line" + content(size, seed)).decode().splitlines()
-        return "".join(f"{line}\n" for line in lines).encode()[: max(size - 1, 0)] + b"\n" * (size > 0)
-
-    return make
-
-
-def seed(it, key, data):
-    """What the client is to find."""
-    it.front.s3.put_object(Bucket=it.bucket, Key=key, Body=data)
-
-
-def listed(it, prefix):
-    sizes = it.front.listed_sizes(it.bucket)
-    return {key: size for key, size in sizes.items() if key.startswith(prefix) and not key.endswith(("/", "/.keep"))}
-
-
-def written(it, key, data, back):
-    """What the client wrote is there, for others too."""
-    if it.opaque:
-        it.get(key, back)
-        assert back.read_bytes() == data
-        return
-    assert it.front.fetch(it.bucket, key) == data
-    assert listed(it, key)[key] == len(data)
+from clients.matrix.cells import (
+    CLIENTS, LARGE, SIZES, UNICODE, listed, matrix, objects, seed, seed_parts, written,
+)  # fmt: skip
+from clients.matrix.client import ACTIONS, MIB
+from clients.matrix.gaps import GAPS
 
 
 @matrix("put")
@@ -168,13 +73,7 @@ def test_list(it, action, content):
     expected = {f"list/{name}": size for name, size in SIZES.items()}
     for key, size in expected.items():
         seed(it, key, content(size, 1))
-    upload = it.front.s3.create_multipart_upload(Bucket=it.bucket, Key="list/parts")["UploadId"]
-    names = {"Bucket": it.bucket, "Key": "list/parts", "UploadId": upload}
-    parts = []
-    for number, size in [(1, 5 * MIB + 1), (2, 77)]:
-        etag = it.front.s3.upload_part(**names, PartNumber=number, Body=content(size, number))["ETag"]
-        parts.append({"PartNumber": number, "ETag": etag})
-    it.front.s3.complete_multipart_upload(**names, MultipartUpload={"Parts": parts})
+    seed_parts(it, "list/parts", [content(5 * MIB + 1, 1), content(77, 2)])
     expected["list/parts"] = 5 * MIB + 78
     assert it.sizes("list/") == expected
 
@@ -186,29 +85,6 @@ def test_copy(it, action, made):
     it.copy("copy/from", "copy/to")
     assert it.front.fetch(it.bucket, "copy/to") == data
     assert listed(it, "copy/to") == {"copy/to": len(data)}
-
-
-@pytest.mark.parametrize(("client", "action"), [parameter(client, "copy-unicode") for client in CLIENTS if client.can("copy")])
-def test_copy_unicode(it, action, made):
-    data, source = made(1_234, 7), f"copy-unicode/{UNICODE}"
-    seed(it, source, data)
-    reason = KNOWN.get((it.name, action))
-    if reason:
-        with pytest.raises(AssertionError):
-            it.copy(source, source + "+")
-        pytest.xfail(reason)
-    it.copy(source, source + "+")
-    assert it.front.fetch(it.bucket, source + "+") == data
-
-
-@pytest.mark.parametrize(("client", "action"), [parameter(client, "folders") for client in CLIENTS if hasattr(client, "make_folder")])
-def test_folders(it, action):
-    reason = KNOWN.get((it.name, action))
-    if reason:
-        with pytest.raises(OSError):
-            it.make_folder("folders")
-        pytest.xfail(reason)
-    it.make_folder("folders")
 
 
 @matrix("delete")
@@ -227,12 +103,6 @@ def test_delete(it, action, made, tmp_path):
         seed(it, f"delete/{name}", made(10))
     it.delete("delete/gone")
     assert list(listed(it, "delete/")) == ["delete/kept"]
-
-
-def objects(it, prefix):
-    """ETags by key: every write makes a new one."""
-    pages = it.front.s3.get_paginator("list_objects_v2").paginate(Bucket=it.bucket, Prefix=prefix)
-    return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
 
 def files(folder):
