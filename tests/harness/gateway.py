@@ -50,6 +50,8 @@ class Site:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.store, self.token = folder, store, token
         self.control_bucket = control_bucket
+        # More lines of [keys.pkcs11].
+        self.pkcs11 = ""
         self.env = dict(token.env)
         self.gateways = []
         secret = folder / "store-secret"
@@ -101,6 +103,7 @@ token_label = "{LABEL}"
 key_label = "{KEY_LABEL}"
 pin_file = "{pin_file or self.token.pin_file}"
 pass_environment = {json.dumps(self.token.pass_environment)}
+{self.pkcs11}
 [access]
 credentials = "credentials.toml"
 policy = "policy.toml"

@@ -14,7 +14,7 @@ use sceau_envelope::{KeyRecord, KeyringContent, RecordState};
 use sceau_keys::Purpose;
 use sceau_kms::Severity;
 use sceau_kms_insecure_local::InsecureLocalProvider;
-use sceau_kms_pkcs11::Enrolment;
+use sceau_kms_pkcs11::{Enrolment, Profile, Trial};
 use sceau_s3wire::xml::ListPage;
 use sceau_server::config::{Pkcs11Config, ProviderConfig};
 use sceau_server::keyring::{ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, enrolled_key};
@@ -108,7 +108,8 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
         }
         ProviderConfig::Pkcs11(config) => Some(enrol_token(config, &keys.keyring, generate).await?),
     };
-    let provider = Provider::start(keys).await?;
+    let scheme = enrolment.as_ref().map(|enrolment| enrolment.scheme);
+    let provider = Provider::start_with(keys, scheme).await?;
     let shared = provider.shared();
     let kek = enrolled_key(shared.as_ref(), provider.module_sha256())
         .await
@@ -159,14 +160,30 @@ async fn refuse_existing(foundations: &Foundations) -> Result<(), Failure> {
 
 /// Generates the key if asked to, tests it, and refuses one whose attributes break its promise.
 async fn enrol_token(config: &Pkcs11Config, keyring: &Path, generate: bool) -> Result<Enrolment, Failure> {
-    let config = parts::pkcs11(config, keyring, None)?;
+    let config = parts::pkcs11(config, keyring, config.scheme)?;
     if generate {
-        let id = sceau_kms_pkcs11::generate_kek(&config)
+        let made = sceau_kms_pkcs11::generate_kek(&config)
             .await
             .map_err(Failure::keys)?;
-        message(&format!("generated {} with CKA_ID {id}", config.key_label));
+        message(&ladder_text("what this token carries", &made.trials));
+        message(&format!(
+            "generated {} for {} with CKA_ID {}",
+            config.key_label,
+            made.scheme.name(),
+            made.key_id
+        ));
     }
     let enrolment = sceau_kms_pkcs11::probe(&config).await.map_err(Failure::keys)?;
+    message(&ladder_text("what this key carries", &enrolment.trials));
+    if let Some(profile) = Profile::of_model(&enrolment.token_model) {
+        for quirk in profile.quirks {
+            message(&format!(
+                "profile {} ({}): {quirk}",
+                profile.name,
+                profile.basis.words()
+            ));
+        }
+    }
     for finding in &enrolment.findings {
         message(&format!("audit of the key: {}", finding.what));
     }
@@ -185,6 +202,19 @@ async fn enrol_token(config: &Pkcs11Config, keyring: &Path, generate: bool) -> R
     Ok(enrolment)
 }
 
+/// The rungs of the ladder and what each said.
+fn ladder_text(head: &str, trials: &[Trial]) -> String {
+    if trials.is_empty() {
+        return format!("{head}: the scheme is given by keys.pkcs11.scheme");
+    }
+    let mut lines = vec![format!("{head}:")];
+    for trial in trials {
+        let said = trial.refusal.as_deref().unwrap_or("passed");
+        lines.push(format!("  {:18} {said}", trial.scheme.name()));
+    }
+    lines.join("\n")
+}
+
 fn token_json(enrolment: &Enrolment) -> serde_json::Value {
     json!({
         "serial": enrolment.token_serial,
@@ -193,6 +223,7 @@ fn token_json(enrolment: &Enrolment) -> serde_json::Value {
         "firmware": enrolment.token_firmware,
         "key_id": enrolment.key_id,
         "check_value": enrolment.check_value,
+        "ladder": enrolment.trials.iter().map(|trial| json!({"scheme": trial.scheme.name(), "refusal": trial.refusal})).collect::<Vec<_>>(),
         "attributes": enrolment.attributes.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),
         "findings": enrolment.findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>(),
         "tamper_codes": enrolment.tamper_codes,

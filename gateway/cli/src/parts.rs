@@ -9,22 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use sceau_envelope::keyring::{EnrolledKek, UnverifiedKeyring};
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
-use sceau_kms_pkcs11::{HelperCommand, PinSource, Pkcs11Provider, TokenSelection};
+use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Provider, Profile, TokenSelection};
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, KeysConfig, LogConfig, LogFormat, Pkcs11Config, ProviderConfig,
     StoreSection, read_secret,
 };
-use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService};
+use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService, LocalCopy};
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
     AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
 };
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Part};
 
 /// How long a gateway that was ready stays ready while a component fails.
 const READINESS_GRACE: Duration = Duration::from_secs(30);
@@ -159,15 +160,22 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Starts the key provider of the configuration.
+    /// Starts the key provider of the configuration, with the scheme that was enrolled.
     pub async fn start(keys: &KeysConfig) -> Result<Self, Failure> {
+        Self::start_with(keys, None).await
+    }
+
+    /// As [`Provider::start`], for a key that is about to be enrolled with `scheme`.
+    pub async fn start_with(keys: &KeysConfig, scheme: Option<WrapScheme>) -> Result<Self, Failure> {
         match &keys.provider {
             ProviderConfig::InsecureLocal { key_file } => {
                 let provider = InsecureLocalProvider::open(key_file).map_err(Failure::keys)?;
                 Ok(Self::InsecureLocal(Arc::new(provider)))
             }
             ProviderConfig::Pkcs11(config) => {
-                let config = pkcs11(config, &keys.keyring, Some(WrapScheme::AesGcmCallerIv))?;
+                let scheme = scheme.or(config.scheme).or_else(|| enrolled_scheme(keys, config));
+                let scheme = scheme.unwrap_or(WrapScheme::AesGcmCallerIv);
+                let config = pkcs11(config, &keys.keyring, Some(scheme))?;
                 let provider = Pkcs11Provider::spawn(config).await.map_err(Failure::keys)?;
                 Ok(Self::Pkcs11(Arc::new(provider)))
             }
@@ -199,6 +207,17 @@ impl Provider {
     }
 }
 
+/// The scheme that the local copy of the keyring names for the configured key.
+///
+/// The copy is not verified yet: that takes the key. Whoever alters it gains nothing: another scheme opens
+/// no wrap, and a name that passes here is compared again, verified, when the keyring is opened.
+fn enrolled_scheme(keys: &KeysConfig, config: &Pkcs11Config) -> Option<WrapScheme> {
+    let document = LocalCopy::new(keys.keyring.clone()).read().ok()??;
+    let keyring = UnverifiedKeyring::parse(&document).ok()?;
+    let is_ours = |kek: &&EnrolledKek| kek.label == config.key_label && kek.version == config.key_version;
+    keyring.keks().iter().find(is_ours).map(|kek| kek.scheme)
+}
+
 /// Where a refused PIN is remembered: beside the local keyring, which the gateway may write.
 fn pin_latch(keyring: &Path) -> PathBuf {
     let mut name = keyring.as_os_str().to_owned();
@@ -223,11 +242,19 @@ pub fn pkcs11(
         label: config.token_label.clone(),
     };
     let pin = PinSource::File(config.pin_file.clone());
+    let gcm_iv = match config.profile.as_deref() {
+        None => None,
+        Some(name) => {
+            let profile = Profile::named(name).ok_or_else(|| unknown_profile(name))?;
+            profile.gcm_iv
+        }
+    };
     Ok(sceau_kms_pkcs11::Pkcs11Config {
         key_id: config.key_id.clone(),
         key_version: config.key_version,
         workers: usize::from(config.workers),
         scheme,
+        gcm_iv,
         pin_latch: Some(pin_latch(keyring)),
         env_pass: config.pass_environment.clone(),
         ..sceau_kms_pkcs11::Pkcs11Config::new(
@@ -238,4 +265,14 @@ pub fn pkcs11(
             helper,
         )
     })
+}
+
+fn unknown_profile(name: &str) -> Failure {
+    let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
+    Failure::new(
+        Part::Usage,
+        format!("keys.pkcs11.profile: there is no profile {name}"),
+    )
+    .with_id("E-CONF-009")
+    .with_hint(format!("known are {}", known.join(", ")))
 }

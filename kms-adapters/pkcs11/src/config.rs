@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::form::LADDER;
+use crate::frame::GcmIv;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
@@ -69,8 +71,10 @@ pub struct Pkcs11Config {
     pub pin_latch: Option<PathBuf>,
     /// Worker threads and sessions in the helper, 1 to [`WORKERS_MAX`].
     pub workers: usize,
-    /// The scheme pinned at enrolment; `None` only before it.
+    /// The scheme pinned at enrolment; `None` only before it, to find out which one the token carries.
     pub scheme: Option<WrapScheme>,
+    /// How the token hands out IVs that it made, by its profile: without it `aes-gcm/hsm-iv` is not tried.
+    pub gcm_iv: Option<GcmIv>,
     /// How to start the helper.
     pub helper: HelperCommand,
     /// Names of environment variables the vendor's module needs; passed on when they are set. The
@@ -103,6 +107,7 @@ impl Pkcs11Config {
             pin_latch: None,
             workers: WORKERS_DEFAULT,
             scheme: None,
+            gcm_iv: None,
             helper,
             env_pass: Vec::new(),
             env_set: Vec::new(),
@@ -139,11 +144,8 @@ impl Pkcs11Config {
                 "the helper has 1 to {WORKERS_MAX} workers"
             )));
         }
-        if self
-            .scheme
-            .is_some_and(|scheme| scheme != WrapScheme::AesGcmCallerIv)
-        {
-            return Err(misconfigured("a PKCS#11 key uses the scheme aes-gcm/caller-iv"));
+        if self.scheme.is_some_and(|scheme| !LADDER.contains(&scheme)) {
+            return Err(misconfigured("this scheme is none of PKCS#11 keys"));
         }
         self.key_id_bytes()?;
         let PinSource::File(pin) = &self.pin;

@@ -8,15 +8,48 @@ use sceau_keys::{BucketId, Krid, TenantId, Wrap, WrapContext, WrapScheme};
 use sceau_kms::{Finding, KeyError};
 
 use crate::config::Pkcs11Config;
-use crate::frame::{Report, Task};
+use crate::frame::{self, Report, Task};
 use crate::link::Link;
 use crate::provider::findings;
+
+/// One rung of the ladder at enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The scheme.
+    pub scheme: WrapScheme,
+    /// Why it was refused, in words; `None` if it passed its functional test.
+    pub refusal: Option<String>,
+}
+
+fn trials(told: &[frame::Trial]) -> Result<Vec<Trial>, KeyError> {
+    let trial = |told: &frame::Trial| {
+        Some(Trial {
+            scheme: WrapScheme::from_code(told.scheme)?,
+            refusal: told.refusal.clone(),
+        })
+    };
+    let read: Option<_> = told.iter().map(trial).collect();
+    read.ok_or(KeyError::Internal)
+}
+
+/// A key-encryption key that was generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratedKey {
+    /// Its `CKA_ID` in hexadecimal.
+    pub key_id: String,
+    /// The scheme it was made for: the configured one, or the first of the ladder that the token carries.
+    pub scheme: WrapScheme,
+    /// What each rung said on a throw-away key; empty when the scheme was given.
+    pub trials: Vec<Trial>,
+}
 
 /// What the functional test and the audit of a key found: the body of the enrolment record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
     /// The scheme that passed its functional test; pin it.
     pub scheme: WrapScheme,
+    /// What each rung of the ladder said on this key; empty when the scheme was given.
+    pub trials: Vec<Trial>,
     /// The token's serial number.
     pub token_serial: String,
     /// The token's label.
@@ -66,16 +99,18 @@ pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
     link.end().await;
     let report: Report = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
     let decode = |digits: &str| HEXLOWER.decode(digits.as_bytes()).map_err(|_| KeyError::Internal);
+    let scheme = WrapScheme::from_code(report.scheme).ok_or(KeyError::Internal)?;
     let canary = Wrap {
         provider: report.token_serial.clone(),
         key_label: config.key_label.clone(),
         key_version: config.key_version,
-        scheme: WrapScheme::AesGcmCallerIv,
+        scheme,
         iv: decode(&report.canary_iv)?,
         blob: decode(&report.canary_blob)?,
     };
     Ok(Enrolment {
-        scheme: WrapScheme::AesGcmCallerIv,
+        scheme,
+        trials: trials(&report.trials)?,
         findings: findings(&report.audit),
         token_serial: report.token_serial,
         token_label: report.token_label,
@@ -92,16 +127,22 @@ pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
     })
 }
 
-/// Generates an AES-256 key-encryption key in the token, under the configured label and id (a random
-/// id where none is given); answers its `CKA_ID` in hexadecimal. A crypto officer's act, in a one-shot
-/// helper process, never part of the gateway's service.
+/// Generates a key-encryption key in the token, under the configured label and id (a random id where
+/// none is given), for the configured scheme or for the first of the ladder that the token carries, which
+/// is found out on throw-away keys. A crypto officer's act, in a one-shot helper process, never part of the
+/// gateway's service.
 ///
 /// # Errors
 /// [`KeyError::Misconfigured`] when a key of that name exists or the token refuses; otherwise as for
 /// [`crate::Pkcs11Provider::spawn`].
-pub async fn generate_kek(config: &Pkcs11Config) -> Result<String, KeyError> {
+pub async fn generate_kek(config: &Pkcs11Config) -> Result<GeneratedKey, KeyError> {
     let (module, _) = config.check_off_thread().await?;
     let (link, body) = Link::start(config, &module, Task::Generate).await?;
     link.end().await;
-    String::from_utf8(body.to_vec()).map_err(|_| KeyError::Internal)
+    let made: frame::Generated = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
+    Ok(GeneratedKey {
+        key_id: made.key_id,
+        scheme: WrapScheme::from_code(made.scheme).ok_or(KeyError::Internal)?,
+        trials: trials(&made.trials)?,
+    })
 }

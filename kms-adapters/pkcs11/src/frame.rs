@@ -20,10 +20,6 @@ use zeroize::Zeroizing;
 
 /// Longest frame in bytes, without its length.
 pub(crate) const FRAME_BYTES_MAX: usize = 4096;
-/// Length of a GCM IV in bytes.
-pub(crate) const IV_BYTES: usize = 12;
-/// Length of a wrapped key in bytes: the key and its tag.
-pub(crate) const BLOB_BYTES: usize = KEY_BYTES + 16;
 /// Longest text of an error in bytes, so that it fits a frame.
 const TEXT_BYTES_MAX: usize = 512;
 /// Bytes of a request before its body.
@@ -103,6 +99,36 @@ pub(crate) struct Setup {
     pub(crate) pin_file: String,
     pub(crate) pin_latch: Option<String>,
     pub(crate) workers: usize,
+    /// Code of the pinned scheme; none before enrolment.
+    pub(crate) scheme: Option<u32>,
+    pub(crate) gcm_iv: Option<GcmIv>,
+}
+
+/// How a token that makes GCM's IV itself hands it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GcmIv {
+    /// It writes it over the zeros it was given.
+    WrittenBack,
+    /// It is given none and appends it to the ciphertext.
+    Appended,
+}
+
+/// One rung of the ladder at enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    /// Code of the scheme.
+    pub(crate) scheme: u32,
+    /// Why it was refused; none if it passed.
+    pub(crate) refusal: Option<String>,
+}
+
+/// What a helper tells about the key it generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Generated {
+    pub(crate) key_id: String,
+    pub(crate) scheme: u32,
+    /// Empty when the scheme was given.
+    pub(crate) trials: Vec<Trial>,
 }
 
 /// Result of the audit of a key's attributes.
@@ -123,6 +149,10 @@ pub(crate) struct Report {
     pub(crate) token_model: String,
     pub(crate) token_firmware: String,
     pub(crate) audit: Audit,
+    /// Code of the scheme that was proved.
+    pub(crate) scheme: u32,
+    /// Empty when the scheme was pinned.
+    pub(crate) trials: Vec<Trial>,
     pub(crate) tamper_codes: Vec<String>,
     pub(crate) canary_iv: String,
     pub(crate) canary_blob: String,
@@ -261,18 +291,24 @@ pub(crate) fn write(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)
 }
 
-/// The parts of the body of [`Op::Unwrap`].
-pub(crate) type UnwrapBody<'a> = (
-    &'a [u8; WRAP_CONTEXT_BYTES],
-    &'a [u8; IV_BYTES],
-    &'a [u8; BLOB_BYTES],
-);
+/// An IV and a blob, one after the other: the answer to [`Op::Wrap`] and the end of [`Op::Unwrap`]. The
+/// length of the IV, in one byte, is in front.
+pub(crate) fn wrap_bytes(iv: &[u8], blob: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(iv.len()).unwrap_or(u8::MAX);
+    [&[length], iv, blob].concat()
+}
 
-/// Takes the body of [`Op::Unwrap`] apart.
-pub(crate) fn unwrap_parts(body: &[u8]) -> Option<UnwrapBody<'_>> {
+/// Takes [`wrap_bytes`] apart: IV and blob.
+pub(crate) fn wrap_of(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*length))
+}
+
+/// Takes the body of [`Op::Unwrap`] apart: context, IV and blob.
+pub(crate) fn unwrap_parts(body: &[u8]) -> Option<(&[u8; WRAP_CONTEXT_BYTES], &[u8], &[u8])> {
     let (context, rest) = body.split_first_chunk()?;
-    let (iv, rest) = rest.split_first_chunk()?;
-    Some((context, iv, rest.try_into().ok()?))
+    let (iv, blob) = wrap_of(rest)?;
+    Some((context, iv, blob))
 }
 
 /// Takes the body of [`Op::Wrap`] apart: context and key.

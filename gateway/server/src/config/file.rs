@@ -115,6 +115,8 @@ pub(super) struct FilePkcs11 {
     pub(super) key_version: Option<u32>,
     pub(super) pin_file: PathBuf,
     pub(super) workers: Option<u16>,
+    pub(super) scheme: Option<String>,
+    pub(super) profile: Option<String>,
     #[serde(default)]
     pub(super) pass_environment: Vec<String>,
 }

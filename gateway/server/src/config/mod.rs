@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sceau_keys::WrapScheme;
 use serde::Deserialize;
 
 pub use env::is_colour_unwanted;
@@ -187,6 +188,11 @@ pub struct Pkcs11Config {
     pub pin_file: PathBuf,
     /// Sessions used at once. Default 8: about what a network HSM answers in parallel per client.
     pub workers: u16,
+    /// How keys are wrapped. Default: at enrolment the first scheme that the token carries, afterwards the
+    /// enrolled one.
+    pub scheme: Option<WrapScheme>,
+    /// Name of the HSM family's profile.
+    pub profile: Option<String>,
     /// Environment variables the helper process inherits (vendor configuration paths); all others
     /// are withheld.
     pub pass_environment: Vec<String>,

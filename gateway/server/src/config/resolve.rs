@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use sceau_keys::WrapScheme;
 
 use super::file::{
     FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FilePkcs11,
@@ -304,7 +305,13 @@ impl Resolver<'_> {
         if !matches!(file.workers, None | Some(1..=64)) {
             self.problem("keys.pkcs11.workers", "must be between 1 and 64");
         }
+        let scheme = file.scheme.as_deref().map(WrapScheme::from_name);
+        if matches!(scheme, Some(None | Some(WrapScheme::InsecureLocal))) {
+            self.problem("keys.pkcs11.scheme", "is no scheme of docs/format/ section 9.1");
+        }
         Some(Pkcs11Config {
+            scheme: scheme.flatten(),
+            profile: file.profile,
             module: file.module,
             token_serial: file.token_serial,
             token_label: file.token_label,

@@ -6,11 +6,15 @@
 
 use cryptoki::object::{Attribute, AttributeType};
 use data_encoding::HEXLOWER;
-use sceau_keys::KEY_BYTES;
+use sceau_keys::{KEY_BYTES, WrapScheme};
 
 use super::fault::name;
-use super::token::Bench;
+use super::rung::{Rung, Way};
+use super::token::{Bench, KeyKind};
 use crate::frame::Audit;
+
+/// Modulus length from which an RSA key is good for some time, in bytes.
+const RSA_GOOD_BYTES: usize = 384;
 
 /// How bad a wrong value is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,8 @@ enum Weight {
 /// One expectation: attribute, its name, the value it should have, the weight of another value, why.
 type Rule = (AttributeType, &'static str, bool, Weight, &'static str);
 
-const RULES: [Rule; 16] = [
+/// What holds for every key.
+const RULES: [Rule; 10] = [
     (
         AttributeType::Token,
         "TOKEN",
@@ -73,53 +78,11 @@ const RULES: [Rule; 16] = [
         "it was imported: a copy may exist elsewhere",
     ),
     (
-        AttributeType::Encrypt,
-        "ENCRYPT",
-        true,
-        Weight::Error,
-        "the key cannot wrap",
-    ),
-    (
-        AttributeType::Decrypt,
-        "DECRYPT",
-        true,
-        Weight::Error,
-        "the key cannot unwrap",
-    ),
-    (
-        AttributeType::Wrap,
-        "WRAP",
-        false,
-        Weight::Error,
-        "with DECRYPT, it reveals other keys of the token",
-    ),
-    (
-        AttributeType::Unwrap,
-        "UNWRAP",
-        false,
-        Weight::Warning,
-        "it may bring chosen keys into the token",
-    ),
-    (
         AttributeType::Derive,
         "DERIVE",
         false,
         Weight::Warning,
         "other keys may be derived from it",
-    ),
-    (
-        AttributeType::Sign,
-        "SIGN",
-        false,
-        Weight::Warning,
-        "one key should have one use",
-    ),
-    (
-        AttributeType::Verify,
-        "VERIFY",
-        false,
-        Weight::Warning,
-        "one key should have one use",
     ),
     (
         AttributeType::Modifiable,
@@ -137,10 +100,74 @@ const RULES: [Rule; 16] = [
     ),
 ];
 
+const ONE_USE: &str = "one key should have one use";
+const REVEALS: &str = "with DECRYPT, it reveals other keys of the token";
+
+/// What a key of this rung must, should and must not be able to do.
+fn usage(rung: &Rung) -> Vec<Rule> {
+    use AttributeType as A;
+    let must = |kind, label, why| (kind, label, true, Weight::Error, why);
+    let never = |kind, label, why| (kind, label, false, Weight::Error, why);
+    let not = |kind, label, why| (kind, label, false, Weight::Warning, why);
+    let signs = [not(A::Sign, "SIGN", ONE_USE), not(A::Verify, "VERIFY", ONE_USE)];
+    let mut rules = match (rung.scheme, rung.way) {
+        (WrapScheme::HmacKdf, _) => vec![
+            must(A::Sign, "SIGN", "the key cannot derive"),
+            not(A::Encrypt, "ENCRYPT", ONE_USE),
+            not(A::Decrypt, "DECRYPT", ONE_USE),
+            not(A::Wrap, "WRAP", ONE_USE),
+        ],
+        (WrapScheme::AesKw, Way::WrapKey) => vec![
+            must(A::Wrap, "WRAP", "the key cannot wrap"),
+            must(A::Unwrap, "UNWRAP", "the key cannot unwrap"),
+            never(
+                A::Decrypt,
+                "DECRYPT",
+                "with WRAP, it reveals other keys of the token",
+            ),
+            not(A::Encrypt, "ENCRYPT", ONE_USE),
+        ],
+        (WrapScheme::AesCbcKdf, _) => vec![
+            must(A::Encrypt, "ENCRYPT", "the key cannot derive"),
+            not(A::Decrypt, "DECRYPT", "the derivation needs none"),
+            not(A::Wrap, "WRAP", ONE_USE),
+        ],
+        (WrapScheme::RsaOaepSha256, _) => {
+            return vec![
+                must(A::Decrypt, "DECRYPT", "the key cannot unwrap"),
+                not(A::Unwrap, "UNWRAP", "it may bring chosen keys into the token"),
+                not(A::Sign, "SIGN", ONE_USE),
+            ];
+        }
+        (
+            WrapScheme::AesGcmCallerIv
+            | WrapScheme::AesGcmHsmIv
+            | WrapScheme::AesKw
+            | WrapScheme::InsecureLocal,
+            _,
+        ) => vec![
+            must(A::Encrypt, "ENCRYPT", "the key cannot wrap"),
+            must(A::Decrypt, "DECRYPT", "the key cannot unwrap"),
+            never(A::Wrap, "WRAP", REVEALS),
+        ],
+    };
+    if rung.way != Way::WrapKey {
+        rules.push(not(
+            A::Unwrap,
+            "UNWRAP",
+            "it may bring chosen keys into the token",
+        ));
+    }
+    if rung.scheme != WrapScheme::HmacKdf {
+        rules.extend(signs);
+    }
+    rules
+}
+
 /// Reads the key's attributes one by one, because some tokens fail the whole call for one they lack.
-pub(super) fn audit(bench: &Bench) -> Audit {
+pub(super) fn audit(bench: &Bench, rung: &Rung) -> Audit {
     let mut result = Audit::default();
-    for (kind, label, wanted, weight, why) in RULES {
+    for (kind, label, wanted, weight, why) in RULES.into_iter().chain(usage(rung)) {
         match flag(read(bench, kind)) {
             Ok(Some(value)) => {
                 result.attributes.push((label.to_owned(), value));
@@ -171,9 +198,19 @@ fn identify(bench: &Bench, result: &mut Audit) {
     {
         result.check_value = Some(HEXLOWER.encode(&value));
     }
+    if bench.kind == KeyKind::Rsa {
+        match read(bench, AttributeType::Modulus) {
+            Ok(Some(Attribute::Modulus(n))) if n.len() >= RSA_GOOD_BYTES => {}
+            Ok(Some(_)) => result
+                .warnings
+                .push("the RSA key has less than 3072 bits".to_owned()),
+            Ok(None) | Err(_) => result.warnings.push("MODULUS is not told".to_owned()),
+        }
+        return;
+    }
     match read(bench, AttributeType::ValueLen) {
         Ok(Some(Attribute::ValueLen(length))) if u64::from(length) == KEY_BYTES as u64 => {}
-        Ok(Some(_)) => result.errors.push("the key is not an AES-256 key".to_owned()),
+        Ok(Some(_)) => result.errors.push("the key has not 256 bits".to_owned()),
         Ok(None) | Err(_) => result.warnings.push("VALUE_LEN is not told".to_owned()),
     }
 }

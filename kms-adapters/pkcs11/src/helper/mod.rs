@@ -5,10 +5,12 @@
 //! closes, whatever the module does. Entry: [`helper_main`].
 
 mod audit;
+mod canary;
 mod fault;
-mod gcm;
 mod generate;
+mod ladder;
 mod pin;
+mod rung;
 mod token;
 mod worker;
 
@@ -24,10 +26,11 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
 use zeroize::Zeroizing;
 
-use self::gcm::Canary;
+use self::canary::Canary;
 use self::token::Token;
 use self::worker::{Job, Worker};
 use crate::config::WORKERS_MAX;
@@ -107,7 +110,8 @@ fn set_up(socket: &mut UnixStream) -> Result<(), KeyError> {
     match task {
         Task::Generate => {
             let made = Token::find(setup).and_then(|token| generate::generate(&token));
-            reply(socket, request.id, made.map(|id| Zeroizing::new(id.into_bytes())))
+            let body = made.and_then(|made| serde_json::to_vec(&made).map_err(|_| KeyError::Internal));
+            reply(socket, request.id, body.map(Zeroizing::new))
         }
         Task::Probe | Task::Serve => {
             let (body, token, canary) = match open(setup) {
@@ -133,7 +137,10 @@ fn reply(socket: &mut UnixStream, id: u64, result: Result<Secret, KeyError>) -> 
 fn open(setup: Setup) -> Result<(Secret, Token, Canary), KeyError> {
     let token = Token::find(setup)?;
     token.login(token.epoch())?;
-    let canary = Canary::make(&token)?;
+    let (canary, trials) = match token.setup().scheme.and_then(WrapScheme::from_code) {
+        Some(scheme) => (ladder::pinned(&token, scheme)?, Vec::new()),
+        None => ladder::choose(&token)?,
+    };
     let info = token.info()?;
     let version = info.firmware_version();
     let report = Report {
@@ -141,7 +148,9 @@ fn open(setup: Setup) -> Result<(Secret, Token, Canary), KeyError> {
         token_label: info.label().trim().to_owned(),
         token_model: format!("{} {}", info.manufacturer_id().trim(), info.model().trim()),
         token_firmware: format!("{}.{}", version.major(), version.minor()),
-        audit: audit::audit(&token.bench()?),
+        audit: audit::audit(&token.bench()?, &canary.rung),
+        scheme: canary.rung.scheme.code(),
+        trials,
         tamper_codes: canary.learnt.iter().map(|code| format!("{code:?}")).collect(),
         canary_iv: HEXLOWER.encode(&canary.iv),
         canary_blob: HEXLOWER.encode(&canary.blob),

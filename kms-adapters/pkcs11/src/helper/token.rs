@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::mechanism::MechanismType;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
+use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
 
 use super::fault::{Fault, classify, credential_advice, is_wrong_pin, name};
 use super::note;
 use super::pin::{Pin, forget_wrong, refuse_known_wrong, remember_wrong};
+use super::rung::key_kind;
 use crate::config::misconfigured;
 use crate::frame::Setup;
 
@@ -31,10 +34,54 @@ pub(super) fn unavailable(doing: &str, error: &Error) -> KeyError {
     }
 }
 
+/// What sort of key a scheme works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    /// An AES key.
+    Aes,
+    /// A secret for HMAC.
+    Mac,
+    /// An RSA private key.
+    Rsa,
+}
+
+impl KeyKind {
+    const ALL: [Self; 3] = [Self::Aes, Self::Mac, Self::Rsa];
+
+    fn class(self) -> ObjectClass {
+        match self {
+            Self::Aes | Self::Mac => ObjectClass::SECRET_KEY,
+            Self::Rsa => ObjectClass::PRIVATE_KEY,
+        }
+    }
+
+    fn of(key_type: KeyType) -> Option<Self> {
+        if key_type == KeyType::AES {
+            Some(Self::Aes)
+        } else if key_type == KeyType::GENERIC_SECRET || key_type == KeyType::SHA256_HMAC {
+            Some(Self::Mac)
+        } else if key_type == KeyType::RSA {
+            Some(Self::Rsa)
+        } else {
+            None
+        }
+    }
+
+    /// For messages.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Aes => "an AES key",
+            Self::Mac => "a generic secret for HMAC",
+            Self::Rsa => "an RSA key pair",
+        }
+    }
+}
+
 /// One worker's session and the key's handle in it.
 pub(super) struct Bench {
     pub(super) session: Session,
     pub(super) key: ObjectHandle,
+    pub(super) kind: KeyKind,
     /// The login this handle belongs to.
     epoch: u64,
 }
@@ -147,15 +194,17 @@ impl Token {
         }
     }
 
-    /// A session that may create keys, logged in, for the one-shot that generates a key.
+    /// A session that may create keys, for the one-shot that generates a key. Call after
+    /// [`Self::login`].
     pub(super) fn officer_session(&self) -> Result<Session, KeyError> {
-        refuse_risky_login(&self.info()?)?;
-        let session = self
-            .module
+        self.module
             .open_rw_session(self.slot)
-            .map_err(|error| unavailable("opening a writing session", &error))?;
-        self.login_on(&session)?;
-        Ok(session)
+            .map_err(|error| unavailable("opening a writing session", &error))
+    }
+
+    /// What the token says it can do, as far as the wrapper knows the names.
+    pub(super) fn mechanisms(&self) -> Option<Vec<MechanismType>> {
+        self.module.get_mechanism_list(self.slot).ok()
     }
 
     /// The number of the present login.
@@ -170,8 +219,23 @@ impl Token {
             .module
             .open_ro_session(self.slot)
             .map_err(|error| unavailable("opening a session", &error))?;
-        let key = self.only_key(&session)?;
-        Ok(Bench { session, key, epoch })
+        let (key, kind) = self.only_key(&session)?;
+        Ok(Bench {
+            session,
+            key,
+            kind,
+            epoch,
+        })
+    }
+
+    /// A bench with a key that was not looked up.
+    pub(super) fn bench_with(&self, session: Session, key: ObjectHandle, kind: KeyKind) -> Bench {
+        Bench {
+            session,
+            key,
+            kind,
+            epoch: self.epoch(),
+        }
     }
 
     /// Whether the handle of `bench` belongs to the present login.
@@ -179,26 +243,57 @@ impl Token {
         bench.epoch == self.epoch()
     }
 
-    fn only_key(&self, session: &Session) -> Result<ObjectHandle, KeyError> {
-        let found = session
-            .find_objects(&self.key_template())
-            .map_err(|error| unavailable("looking the key up", &error))?;
-        match found.as_slice() {
+    fn only_key(&self, session: &Session) -> Result<(ObjectHandle, KeyKind), KeyError> {
+        match self.find_keys(session)?.as_slice() {
             [] => Err(KeyError::KeyNotFound),
-            [key] => Ok(*key),
+            [found] => Ok(*found),
             _ => Err(misconfigured("more than one key matches; give its id as well")),
         }
     }
 
-    /// What the configured key looks like.
-    pub(super) fn key_template(&self) -> Vec<Attribute> {
-        let mut template = vec![
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::Label(self.setup.key_label.clone().into_bytes()),
-        ];
-        template.extend(self.setup.key_id.clone().map(Attribute::Id));
-        template
+    /// Whether a key of the configured name exists, of whatever kind.
+    pub(super) fn key_exists(&self, session: &Session) -> Result<bool, KeyError> {
+        let found = session
+            .find_objects(&self.names())
+            .map_err(|error| unavailable("looking for a key of that name", &error))?;
+        Ok(!found.is_empty())
+    }
+
+    /// The keys of the configured name that the pinned scheme, or any before enrolment, can use.
+    fn find_keys(&self, session: &Session) -> Result<Vec<(ObjectHandle, KeyKind)>, KeyError> {
+        let wanted = self.setup.scheme.and_then(WrapScheme::from_code).map(key_kind);
+        let is_wanted = |kind: KeyKind| wanted.is_none_or(|wanted| wanted == kind);
+        let mut classes: Vec<_> = KeyKind::ALL.into_iter().filter(|kind| is_wanted(*kind)).collect();
+        classes.dedup_by_key(|kind| kind.class());
+        let mut keys = Vec::new();
+        for class in classes.into_iter().map(KeyKind::class) {
+            let mut template = vec![Attribute::Class(class)];
+            template.extend(self.names());
+            let found = session
+                .find_objects(&template)
+                .map_err(|error| unavailable("looking the key up", &error))?;
+            for key in found {
+                let told = session
+                    .get_attributes(key, &[AttributeType::KeyType])
+                    .map_err(|error| unavailable("reading the key's type", &error))?;
+                let kind = told.into_iter().find_map(|attribute| {
+                    if let Attribute::KeyType(key_type) = attribute {
+                        KeyKind::of(key_type)
+                    } else {
+                        None
+                    }
+                });
+                keys.extend(kind.filter(|kind| is_wanted(*kind)).map(|kind| (key, kind)));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// How the configured key is called.
+    fn names(&self) -> Vec<Attribute> {
+        let mut names = vec![Attribute::Label(self.setup.key_label.clone().into_bytes())];
+        names.extend(self.setup.key_id.clone().map(Attribute::Id));
+        names
     }
 }
 

@@ -14,11 +14,13 @@ use sceau_kms::{KeyError, RANDOM_BYTES_MAX};
 use zeroize::Zeroizing;
 
 use super::audit;
+use super::canary::Canary;
 use super::fault::{Fault, classify, credential_advice, name};
-use super::gcm::{self, Canary};
 use super::note;
+use super::rung::Fail;
 use super::token::{Bench, Token};
-use crate::frame::{self, BLOB_BYTES, IV_BYTES, Op, Request, Secret};
+use crate::form;
+use crate::frame::{self, Op, Request, Secret};
 
 /// A request and the moment after which nobody waits for it.
 pub(super) struct Job {
@@ -130,7 +132,7 @@ impl Worker {
             Op::Canary if self.canary.holds(bench) => Ok(Secret::default()),
             Op::Canary => Err(Trouble::Device(KeyError::Internal)),
             Op::Describe => {
-                let audit = serde_json::to_vec(&audit::audit(bench)).map(Zeroizing::new);
+                let audit = serde_json::to_vec(&audit::audit(bench, &self.canary.rung)).map(Zeroizing::new);
                 audit.map_err(|_| Trouble::Final(KeyError::Internal))
             }
             Op::Setup | Op::Shutdown => Err(Trouble::Final(KeyError::Internal)),
@@ -139,9 +141,11 @@ impl Worker {
 
     fn wrap(&self, bench: &Bench, body: &[u8]) -> Result<Secret, Trouble> {
         let (context, key) = frame::wrap_parts(body).ok_or(Trouble::Final(KeyError::Internal))?;
-        let (iv, blob) = gcm::encrypt(bench, context, key)
-            .map_err(|error| self.trouble(bench, &error, KeyError::Internal))?;
-        if blob.len() != BLOB_BYTES {
+        let rung = &self.canary.rung;
+        let wrapped = rung
+            .wrap(bench, context, key)
+            .map_err(|fail| self.trouble(bench, &fail, KeyError::Internal))?;
+        if !form::fits(rung.scheme, &wrapped.iv, &wrapped.blob) {
             return Err(Trouble::Device(KeyError::Internal));
         }
         // After a silent reset of the device the handle may name another key, whose wrap nobody could
@@ -149,16 +153,16 @@ impl Worker {
         if !self.canary.holds(bench) {
             return Err(Trouble::Device(KeyError::Internal));
         }
-        let mut answer = Zeroizing::new(Vec::with_capacity(IV_BYTES.saturating_add(BLOB_BYTES)));
-        answer.extend_from_slice(&iv);
-        answer.extend_from_slice(&blob);
-        Ok(answer)
+        Ok(Zeroizing::new(frame::wrap_bytes(&wrapped.iv, &wrapped.blob)))
     }
 
     fn unwrap(&self, bench: &Bench, body: &[u8]) -> Result<Secret, Trouble> {
         let (context, iv, blob) = frame::unwrap_parts(body).ok_or(Trouble::Final(KeyError::Internal))?;
-        let key = gcm::decrypt(bench, context, iv, blob)
-            .map_err(|error| self.trouble(bench, &error, KeyError::InvalidCiphertext))?;
+        let key = self
+            .canary
+            .rung
+            .unwrap(bench, context, iv, blob)
+            .map_err(|fail| self.trouble(bench, &fail, KeyError::InvalidCiphertext))?;
         if key.len() == KEY_BYTES {
             Ok(key)
         } else {
@@ -174,12 +178,18 @@ impl Worker {
         bench
             .session
             .generate_random_slice(&mut bytes)
-            .map_err(|error| self.trouble(bench, &error, KeyError::Internal))?;
+            .map_err(|error| self.trouble(bench, &Fail::Token(error), KeyError::Internal))?;
         Ok(bytes)
     }
 
     /// Finds out what a failed call means; `otherwise` is the answer when key and device are well.
-    fn trouble(&self, bench: &Bench, error: &Error, otherwise: KeyError) -> Trouble {
+    fn trouble(&self, bench: &Bench, fail: &Fail, otherwise: KeyError) -> Trouble {
+        let error = match fail {
+            Fail::Token(error) => error,
+            // The token answered, and what it answered does not fit: altered input, or another key.
+            Fail::Check(_) if self.canary.holds(bench) => return Trouble::Refused(otherwise),
+            Fail::Check(_) => return Trouble::Device(otherwise),
+        };
         match classify(error, &self.canary.learnt) {
             Fault::Session => {
                 note(&name(error));

@@ -202,3 +202,19 @@ impl Hsm {
             .count()
     }
 }
+
+impl Hsm {
+    /// How many objects the token holds: files of SoftHSM's store, less the token's own.
+    pub fn objects(&self) -> usize {
+        let token = fs::read_dir(self.room.join("tokens"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let files = fs::read_dir(token.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".object") && name != "token.object")
+            .count()
+    }
+}
