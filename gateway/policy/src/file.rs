@@ -6,7 +6,9 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-/// A policy file: `[[allow]]` and `[[deny]]` tables.
+use crate::settings::BucketEntry;
+
+/// A policy file: `[[allow]]`, `[[deny]]` and `[[bucket]]` tables.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
@@ -16,6 +18,9 @@ pub struct PolicyFile {
     /// Rules that deny, and win.
     #[serde(default)]
     pub deny: Vec<RuleEntry>,
+    /// What applies to everybody in a bucket; the first that names it speaks.
+    #[serde(default)]
+    pub bucket: Vec<BucketEntry>,
 }
 
 /// One rule, as written.

@@ -10,6 +10,7 @@ mod file;
 mod pattern;
 mod rules;
 mod session_policy;
+mod settings;
 
 pub use credentials::{
     ACCESS_KEY_BYTES_MAX, ACCESS_KEY_BYTES_MIN, CREDENTIALS_MAX, Credential, Credentials, CredentialsError,
@@ -22,4 +23,8 @@ pub use rules::{
 pub use sceau_s3wire::op::Action;
 pub use session_policy::{
     MalformedPolicy, RequestFacts, Resource, SESSION_POLICY_BYTES_MAX, SessionPolicy, iam_actions,
+};
+pub use settings::{
+    BUCKET_TABLES_MAX, BucketEntry, BucketSettings, KMS_KEY_NAME_BYTES_MAX, NAMES_PER_TABLE_MAX, Settings,
+    SettingsError, SettingsProblem, SseCMode, SseMode,
 };

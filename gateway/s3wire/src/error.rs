@@ -95,6 +95,8 @@ error_codes! {
     InvalidBucketName = "InvalidBucketName", 400, Never, "The specified bucket is not valid.";
     /// The bucket's state does not allow the change.
     InvalidBucketState = "InvalidBucketState", 409, Never, "The request is not valid for the current state of the bucket.";
+    /// The method of encryption asked for is not one of S3's.
+    InvalidEncryptionAlgorithm = "InvalidEncryptionAlgorithmError", 400, Never, "The encryption request that you specified is not valid. The valid value is AES256.";
     /// `Content-MD5` or a checksum header is not well formed.
     InvalidDigest = "InvalidDigest", 400, Never, "The Content-MD5 or checksum value that you specified is not valid.";
     /// The location asked for at CreateBucket is not available.
@@ -127,6 +129,8 @@ error_codes! {
     KeyTooLong = "KeyTooLongError", 400, Never, "Your key is too long.";
     /// The ACL document is not one.
     MalformedAcl = "MalformedACLError", 400, Never, "The ACL that you provided was not well formed or did not validate against our published schema.";
+    /// The KMS key that a request names is not listed.
+    KmsNotFound = "KMS.NotFoundException", 400, Never, "The key does not exist.";
     /// The bucket policy document is not one.
     MalformedPolicy = "MalformedPolicy", 400, Never, "Your policy contains a principal, action or resource that is not valid.";
     /// The body of a form upload is not a form.

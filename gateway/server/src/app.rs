@@ -32,6 +32,7 @@ use crate::limits;
 use crate::listen::{self, Service};
 use crate::patience::Patience;
 use crate::plan::request::{self, Head, StoreAbilities};
+use crate::plan::sse::Surroundings;
 use crate::record::{Record, RequestId};
 use crate::respond::{self, Answer, ResponseBody};
 use crate::sts::{self, Sts};
@@ -244,6 +245,10 @@ impl Gateway {
             key: raw.name.key.as_deref(),
             query: raw.target.query().pairs(),
             headers: &raw.headers,
+            around: Surroundings {
+                settings: authorized.settings(raw.name.bucket.as_deref().unwrap_or_default()),
+                is_tls: raw.is_tls,
+            },
         };
         let abilities = StoreAbilities {
             conditional_writes: self.store.capabilities().conditional_writes,

@@ -5,7 +5,9 @@
 //! after the policy, and the session's own where there is one, allowed the operation on the named bucket and key; names that appear later (a copy's
 //! source, the keys in a DeleteObjects body) are asked for one by one through it.
 
-use sceau_policy::{Action, MalformedPolicy, Policy, Principal, RequestFacts, Resource, SessionPolicy};
+use sceau_policy::{
+    Action, BucketSettings, MalformedPolicy, Policy, Principal, RequestFacts, Resource, SessionPolicy,
+};
 use sceau_s3wire::copy_source;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::op::{Operation, Subject};
@@ -138,6 +140,11 @@ impl Authorized {
             policy.permits(Operation::DeleteObjects, facts, Resource::Object(bucket, key))
         });
         within && self.may(Action::Delete, bucket, Some(key))
+    }
+
+    /// What applies to everybody in a bucket, by the policy of this request.
+    pub fn settings(&self, bucket: &str) -> &BucketSettings {
+        self.access.settings(bucket)
     }
 
     /// Who asks.

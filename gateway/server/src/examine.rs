@@ -15,7 +15,7 @@ use crate::app::Gateway;
 use crate::error::{GatewayError, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
-use crate::execute::stored_object::{self, ObjectQuery};
+use crate::execute::stored_object::{self, ObjectQuery, Reader};
 use crate::plan::fault;
 use crate::upstream::StoreRequest;
 
@@ -63,6 +63,7 @@ pub async fn inspect(gateway: &Gateway, bucket: &str, key: &str) -> Result<Inspe
         version: None,
         conditions: &conditions,
         reason: Reason::Scan,
+        reader: Reader::NoPlaintext,
     };
     let object = stored_object::head(gateway, &query).await?;
     let sealed = SealedHeader::parse(&object.header_value).map_err(fault::header_error)?;
@@ -116,6 +117,7 @@ pub async fn verify(gateway: &Gateway, bucket: &str, key: &str) -> Result<u64> {
         version: None,
         conditions: &conditions,
         reason: Reason::Scan,
+        reader: Reader::NoPlaintext,
     };
     let mut opened = stored_object::open(gateway, &query, None).await?;
     while let Some(plain) = poll_fn(|context| opened.body.poll_plain(context)).await {

@@ -111,11 +111,24 @@ const EXACT: &[HeaderRow] = &[
     ("x-amz-expected-bucket-owner", Forwarded),
     ("x-amz-source-expected-bucket-owner", Forwarded),
     ("x-amz-optional-object-attributes", Forwarded),
-    ("x-amz-server-side-encryption", Forwarded),
-    ("x-amz-server-side-encryption-aws-kms-key-id", Forwarded),
-    ("x-amz-server-side-encryption-bucket-key-enabled", Forwarded),
-    // Free text of the application: the store would read it.
-    ("x-amz-server-side-encryption-context", NOT_IMPLEMENTED),
+    // By the bucket's settings: sealed, sent on or refused.
+    ("x-amz-server-side-encryption", Mapped),
+    ("x-amz-server-side-encryption-aws-kms-key-id", Mapped),
+    ("x-amz-server-side-encryption-bucket-key-enabled", Mapped),
+    ("x-amz-server-side-encryption-context", Mapped),
+    // Keys of customers: read, never sent on.
+    ("x-amz-server-side-encryption-customer-algorithm", Consumed),
+    ("x-amz-server-side-encryption-customer-key", Consumed),
+    ("x-amz-server-side-encryption-customer-key-md5", Consumed),
+    (
+        "x-amz-copy-source-server-side-encryption-customer-algorithm",
+        Consumed,
+    ),
+    ("x-amz-copy-source-server-side-encryption-customer-key", Consumed),
+    (
+        "x-amz-copy-source-server-side-encryption-customer-key-md5",
+        Consumed,
+    ),
     // Hints of SDKs about themselves.
     ("x-amz-user-agent", Dropped),
     ("x-amz-api-version", Dropped),
@@ -134,11 +147,6 @@ const PREFIXES: &[HeaderRow] = &[
     (USER_METADATA_PREFIX, RequestTreatment::SealedMetadata),
     ("x-amz-checksum-", Consumed),
     ("x-amz-object-lock-", Forwarded),
-    ("x-amz-server-side-encryption-customer-", NOT_IMPLEMENTED),
-    (
-        "x-amz-copy-source-server-side-encryption-customer-",
-        NOT_IMPLEMENTED,
-    ),
     ("x-amzn-", Dropped),
     ("x-amz-", NOT_IMPLEMENTED),
     ("x-minio-", NOT_IMPLEMENTED),

@@ -188,6 +188,9 @@ impl PostForm {
 
 /// Headers that belong to other kinds of requests must not come in through a form.
 fn is_for_forms(name: &HeaderName) -> bool {
+    if name.as_str().starts_with("x-amz-server-side-encryption") {
+        return true;
+    }
     match request_treatment(name.as_str()) {
         RequestTreatment::SealedMetadata | RequestTreatment::Forwarded | RequestTreatment::Refused(_) => true,
         RequestTreatment::Consumed => name == "content-md5" || name.as_str().starts_with("x-amz-checksum-"),

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use sceau_policy::{
-    Credential, Credentials, CredentialsError, CredentialsFile, Policy, PolicyError, PolicyFile,
+    BucketSettings, Credential, Credentials, CredentialsError, CredentialsFile, Policy, PolicyError,
+    PolicyFile, Settings, SettingsError,
 };
 
 use crate::config::{AccessConfig, ConfigError, read_secret_file};
@@ -40,6 +41,13 @@ pub enum AccessError {
         /// Which, and why.
         error: PolicyError,
     },
+    /// A table of bucket settings is wrong.
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Which, and why.
+        error: SettingsError,
+    },
     /// The file is not TOML of the expected shape.
     Syntax {
         /// The file.
@@ -64,7 +72,7 @@ impl AccessError {
             Self::Unreadable { .. } => "E-ACCESS-001",
             Self::Syntax { .. } => "E-ACCESS-002",
             Self::Credentials { .. } => "E-ACCESS-003",
-            Self::Policy { .. } => "E-ACCESS-004",
+            Self::Policy { .. } | Self::Settings { .. } => "E-ACCESS-004",
         }
     }
 
@@ -75,7 +83,7 @@ impl AccessError {
             Self::Unreadable { .. } => "check access.policy and the owner of the file",
             Self::Syntax { .. } => "compare with the samples in the documentation",
             Self::Credentials { .. } => "entries count from 0 in the order of the file",
-            Self::Policy { .. } => "rules count from 0 in the order of the file",
+            Self::Policy { .. } | Self::Settings { .. } => "rules count from 0 in the order of the file",
         }
     }
 }
@@ -86,6 +94,7 @@ impl fmt::Display for AccessError {
             Self::CredentialsFile(error) => write!(f, "{error}"),
             Self::Credentials { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Policy { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Settings { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Syntax { path, report } => write!(f, "{}: {report}", path.display()),
             Self::Unreadable { path, why } => write!(f, "{}: {why}", path.display()),
         }
@@ -98,12 +107,17 @@ impl std::error::Error for AccessError {}
 pub struct AccessSnapshot {
     credentials: Credentials,
     policy: Policy,
+    settings: Settings,
 }
 
 impl AccessSnapshot {
     /// A snapshot that is not from files.
     pub fn new(credentials: Credentials, policy: Policy) -> Self {
-        Self { credentials, policy }
+        Self {
+            credentials,
+            policy,
+            settings: Settings::default(),
+        }
     }
 
     /// The secret and the principal of `access_key`.
@@ -119,6 +133,11 @@ impl AccessSnapshot {
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What applies to everybody in a bucket.
+    pub fn settings(&self, bucket: &str) -> &BucketSettings {
+        self.settings.of(bucket)
     }
 
     /// How many credentials there are.
@@ -231,9 +250,12 @@ fn load(credentials: &Path, policy: &Path) -> (Result<AccessSnapshot, AccessErro
         policy_text.as_ref().ok().map(|text| content_digest(text)),
     ];
     let snapshot = credentials_text.and_then(|credentials_text| {
+        let credentials = parse_credentials(&credentials_text, credentials)?;
+        let (policy, settings) = parse_policy(&policy_text?, policy)?;
         Ok(AccessSnapshot {
-            credentials: parse_credentials(&credentials_text, credentials)?,
-            policy: parse_policy(&policy_text?, policy)?,
+            credentials,
+            policy,
+            settings,
         })
     });
     (snapshot, seen)
@@ -259,15 +281,20 @@ fn parse_credentials(text: &str, path: &Path) -> Result<Credentials, AccessError
     })
 }
 
-fn parse_policy(text: &str, path: &Path) -> Result<Policy, AccessError> {
+fn parse_policy(text: &str, path: &Path) -> Result<(Policy, Settings), AccessError> {
     let file: PolicyFile = toml::from_str(text).map_err(|error| AccessError::Syntax {
         path: path.to_owned(),
         report: error.to_string().trim_end().to_owned(),
     })?;
-    Policy::from_file(&file).map_err(|error| AccessError::Policy {
+    let policy = Policy::from_file(&file).map_err(|error| AccessError::Policy {
         path: path.to_owned(),
         error,
-    })
+    })?;
+    let settings = Settings::from_entries(&file.bucket).map_err(|error| AccessError::Settings {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok((policy, settings))
 }
 
 fn read_policy(path: &Path) -> Result<String, AccessError> {

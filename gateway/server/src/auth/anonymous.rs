@@ -55,8 +55,15 @@ pub fn check(request: &RawRequest, operation: Operation) -> Result<()> {
         return Err(GatewayError::code(ErrorCode::AccessDenied));
     }
     // Tags can decide at the store how long an object lives.
-    let is_passed_on = |name: &str| {
-        request_treatment(name) == RequestTreatment::Forwarded || name.starts_with("x-amz-tagging")
+    // Encryption headers are sent on where the bucket's settings say so.
+    let is_passed_on = |name: &str| match request_treatment(name) {
+        _ if name.starts_with("x-amz-tagging") => true,
+        RequestTreatment::Forwarded => true,
+        RequestTreatment::Mapped => name.starts_with("x-amz-server-side-encryption"),
+        RequestTreatment::Consumed
+        | RequestTreatment::SealedMetadata
+        | RequestTreatment::Dropped
+        | RequestTreatment::Refused(_) => false,
     };
     let mut names = request.headers.keys().map(http::HeaderName::as_str);
     match names.find(|name| is_passed_on(name) && !HARMLESS.contains(name)) {

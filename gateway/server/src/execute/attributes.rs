@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::execute::etag_to_client;
 use crate::execute::read::whole_checksum;
 use crate::execute::sealing::SealedBucket;
-use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
 use crate::plan::attributes::{Attribute, AttributesPlan};
 use crate::respond::Answer;
 
@@ -32,6 +32,7 @@ pub async fn get(gateway: &Gateway, plan: &AttributesPlan) -> Result<Answer> {
         version: plan.version.as_deref(),
         conditions: &HeaderMap::new(),
         reason: Reason::ClientRead,
+        reader: Reader::Client(plan.customer.as_ref()),
     };
     let object = stored_object::describe(gateway, &query).await?;
     let mut answer = Answer::xml(attributes(&object, plan).to_xml());

@@ -20,10 +20,11 @@ use crate::error::{GatewayError, Kind, Result};
 use crate::execute::put::{insert_sealed, seal_header, split_conditions};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{self, CopyRange, StoreUpload};
-use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
 use crate::execute::tagging;
 use crate::plan::metadata;
 use crate::plan::request::CopyPlan;
+use crate::plan::sse;
 use crate::plan::tagging::TAGGING_DIRECTIVE;
 use crate::respond::Answer;
 use crate::upstream::StoreRequest;
@@ -44,11 +45,12 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         version: plan.source.version_id.as_deref(),
         conditions: &plan.source_conditions,
         reason: Reason::Copy,
+        reader: Reader::Client(plan.source_customer.as_ref()),
     };
     let source = stored_object::head(gateway, &query)
         .await
         .map_err(failed_condition)?;
-    let header = ObjectHeader {
+    let mut header = ObjectHeader {
         secrets: Arc::clone(&source.header.secrets),
         metadata: match plan.metadata {
             // The plaintext is the same, so are its checksums.
@@ -63,6 +65,7 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         writer_seq: gateway.writer.next(),
         ..source.header.clone()
     };
+    plan.sse.seal_into(&mut header.metadata);
     let keys = to.seal_keys(gateway, Reason::Copy).await?;
     let value = seal_header(gateway, &to, &plan.name.key, &header, &keys)?;
     let mut store_headers = plan.store_headers;
@@ -109,6 +112,7 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     };
     let mut answer = Answer::xml(outcome.to_object_xml());
     answer.headers.extend(headers::passed_headers(&copied.headers));
+    sse::echo(&header.metadata, &mut answer.headers);
     Ok(answer)
 }
 

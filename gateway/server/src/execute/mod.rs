@@ -146,8 +146,13 @@ pub async fn execute(
             tagging::put(gateway, &plan, body.take(&request.authenticated, role)?).await
         }
         RequestPlan::Read(plan) => read::get(gateway, &plan).await,
-        RequestPlan::UploadPart { upload, part } => {
-            parts::upload(gateway, upload, part, body.take(&request.authenticated, role)?).await
+        RequestPlan::UploadPart {
+            upload,
+            part,
+            customer,
+        } => {
+            let body = body.take(&request.authenticated, role)?;
+            parts::upload(gateway, upload, part, customer.as_ref(), body).await
         }
         RequestPlan::UploadPartCopy {
             upload,
@@ -155,11 +160,13 @@ pub async fn execute(
             source,
             range,
             source_conditions,
+            customers,
         } => {
             let copy = parts::PartCopy {
                 source,
                 range,
                 conditions: source_conditions,
+                customers,
             };
             parts::copy(gateway, upload, part, copy).await
         }

@@ -34,6 +34,7 @@ use crate::execute::{parts, tagging};
 use crate::limits;
 use crate::plan::fault;
 use crate::plan::request::{PutPlan, UploadRef};
+use crate::plan::sse;
 use crate::respond::Answer;
 use crate::upstream::{Condition, PutOutcome, StoreBody};
 
@@ -89,6 +90,7 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
     };
     let mut answer = Answer::xml(initiated.to_xml());
     answer.headers.extend(headers::passed_headers(&upload.created));
+    sse::echo(&state.metadata, &mut answer.headers);
     let asked = &request.authenticated.request.headers;
     for name in ["x-amz-checksum-algorithm", "x-amz-checksum-type"] {
         if let Some(value) = asked.get(name) {
@@ -243,6 +245,7 @@ pub async fn complete(
     answer
         .headers
         .extend(headers::passed_headers(&completed.into_headers()));
+    sse::echo(&opened.state.metadata, &mut answer.headers);
     Ok(answer)
 }
 

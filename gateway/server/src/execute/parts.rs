@@ -30,10 +30,12 @@ use crate::execute::multipart::open_upload;
 use crate::execute::put::echo_checksums;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, plain_etag, send, success};
-use crate::execute::stored_object::{self, ObjectQuery};
+use crate::execute::stored_object::{self, ObjectQuery, Reader};
 use crate::limits;
+use crate::plan::customer_key::{self, CustomerKey};
 use crate::plan::fault;
 use crate::plan::request::UploadRef;
+use crate::plan::sse;
 use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
 
@@ -44,9 +46,16 @@ pub fn is_stashed(plain_len: u64) -> bool {
 }
 
 /// UploadPart.
-pub async fn upload(gateway: &Gateway, upload: UploadRef, part: PartNumber, body: Upload) -> Result<Answer> {
+pub async fn upload(
+    gateway: &Gateway,
+    upload: UploadRef,
+    part: PartNumber,
+    customer: Option<&CustomerKey>,
+    body: Upload,
+) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
     let opened = open_upload(gateway, &bucket, &upload).await?;
+    customer_key::check_part(&opened.state.metadata, customer)?;
     let plain_len = body.plain_len();
     let plain = body.into_source(gateway);
     let sealed = seal_part(
@@ -67,6 +76,7 @@ pub async fn upload(gateway: &Gateway, upload: UploadRef, part: PartNumber, body
     }
     echo_checksums(&sealed.facts.checksums, &mut answer.headers);
     answer.headers.remove("x-amz-checksum-type");
+    sse::echo(&opened.state.metadata, &mut answer.headers);
     Ok(answer)
 }
 
@@ -78,6 +88,8 @@ pub struct PartCopy {
     pub range: Option<(u64, u64)>,
     /// Conditions as conditions of a read.
     pub conditions: HeaderMap,
+    /// The customer's own keys of the upload and of the source, where they were shown.
+    pub customers: [Option<CustomerKey>; 2],
 }
 
 /// UploadPartCopy: the source has other keys and other segment boundaries, so its bytes are opened and
@@ -86,12 +98,15 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
     let from = SealedBucket::find(gateway, &copy.source.bucket).await?;
     let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
     let opened = open_upload(gateway, &bucket, &upload).await?;
+    let [own, of_source] = &copy.customers;
+    customer_key::check_part(&opened.state.metadata, own.as_ref())?;
     let query = ObjectQuery {
         bucket: &from,
         key: &copy.source.key,
         version: copy.source.version_id.as_deref(),
         conditions: &copy.conditions,
         reason: Reason::Copy,
+        reader: Reader::Client(of_source.as_ref()),
     };
     let spec = copy.range.map(|(first, last)| RangeSpec::Bounded { first, last });
     let source = stored_object::open(gateway, &query, spec)
@@ -121,7 +136,9 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
         etag: sealed.etag,
         last_modified: gateway.now_iso8601(),
     };
-    Ok(Answer::xml(outcome.to_part_xml()))
+    let mut answer = Answer::xml(outcome.to_part_xml());
+    sse::echo(&opened.state.metadata, &mut answer.headers);
+    Ok(answer)
 }
 
 struct SealPart {

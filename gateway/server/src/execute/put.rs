@@ -27,7 +27,7 @@ use crate::execute::stored_object::{self, HEADER_METADATA};
 use crate::execute::{etag_to_client, insert_text, tagging};
 use crate::limits;
 use crate::plan::request::PutPlan;
-use crate::plan::{fault, metadata};
+use crate::plan::{fault, metadata, sse};
 use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
 
@@ -102,7 +102,9 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
         )
         .await?
     };
-    Ok(written(&facts, &answered))
+    let mut answer = written(&facts, &answered);
+    sse::echo(&object.metadata, &mut answer.headers);
+    Ok(answer)
 }
 
 /// Seals a header for one name under the bucket's present epoch.

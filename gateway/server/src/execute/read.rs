@@ -16,12 +16,13 @@ use crate::app::Gateway;
 use crate::crypt::layout_cache::LearntLayout;
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::sealing::SealedBucket;
-use crate::execute::stored_object::{self, ObjectQuery, StoredObject};
+use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
 use crate::execute::{etag_to_client, tagging};
 use crate::limits;
 use crate::plan::attributes::{self, PartPlace};
 use crate::plan::metadata::{self, WholeChecksum};
 use crate::plan::request::ReadPlan;
+use crate::plan::sse;
 use crate::plan::tagging::TAGGING_COUNT;
 use crate::respond::{Answer, AnswerBody};
 
@@ -42,6 +43,7 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         version: plan.version.as_deref(),
         conditions: &plan.conditions,
         reason,
+        reader: Reader::Client(plan.customer.as_ref()),
     };
     let mut opened = stored_object::open(gateway, &query, plan.range).await?;
     if lacks_checksum(&opened.object, plan) {
@@ -76,6 +78,7 @@ async fn get_part(gateway: &Gateway, bucket: &SealedBucket, plan: &ReadPlan, num
             version: plan.version.as_deref(),
             conditions: &plan.conditions,
             reason: Reason::RangeRead,
+            reader: Reader::Client(plan.customer.as_ref()),
         };
         let object = stored_object::describe(gateway, &query).await?;
         let (mut answer, place) = part_answer(bucket, &object, plan, number)?;
@@ -150,6 +153,7 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         version: plan.version.as_deref(),
         conditions: &plan.conditions,
         reason: Reason::ClientRead,
+        reader: Reader::Client(plan.customer.as_ref()),
     };
     if let Some(number) = plan.part {
         let object = stored_object::describe(gateway, &query).await?;
@@ -204,6 +208,7 @@ fn object_headers(bucket: &SealedBucket, object: &StoredObject, plan: &ReadPlan)
         answer.insert(TAGGING_COUNT, count);
     }
     metadata::to_headers(&object.header.metadata, &mut answer);
+    sse::echo(&object.header.metadata, &mut answer);
     // A part of many is not what the checksum covers, and clients would compare the two.
     let is_whole = plan.range.is_none() && (plan.part.is_none() || !object.header.is_multi);
     if let Some(checksum) = whole_checksum(object).filter(|_| plan.wants_checksum && is_whole) {

@@ -25,6 +25,7 @@ use crate::error::{GatewayError, Integrity, Kind, Result};
 use crate::execute::etag_to_client;
 use crate::execute::sealing::SealedBucket;
 use crate::limits;
+use crate::plan::customer_key::{self, CustomerKey};
 use crate::plan::fault;
 use crate::plan::read::{self, Ask, Sent};
 use crate::upstream::{StoreRequest, StoreResponse, StoreResponseBody};
@@ -49,6 +50,18 @@ pub struct ObjectQuery<'a> {
     pub conditions: &'a HeaderMap,
     /// Why its key is used.
     pub reason: Reason,
+    /// Who reads it.
+    pub reader: Reader<'a>,
+}
+
+/// Who reads an object.
+#[derive(Clone, Copy)]
+pub enum Reader<'a> {
+    /// A client, which must show the customer's key where the object is bound to one.
+    Client(Option<&'a CustomerKey>),
+    /// Nobody is told its plaintext or metadata: the operator looks after it, or a client after its tags,
+    /// which S3 serves without the key.
+    NoPlaintext,
 }
 
 /// An object whose header is authentic.
@@ -487,9 +500,13 @@ async fn open_header(gateway: &Gateway, query: &ObjectQuery<'_>, value: &str) ->
         .open_keys(gateway, sealed.krid(), query.reason)
         .await?;
     let context = query.bucket.context(query.key);
-    sealed
+    let header = sealed
         .open(&gateway.engine, &keys, &context)
-        .map_err(fault::header_error)
+        .map_err(fault::header_error)?;
+    if let Reader::Client(shown) = query.reader {
+        customer_key::check_read(&header.metadata, shown)?;
+    }
+    Ok(header)
 }
 
 fn single_layout(answered: &Answered) -> Result<Layout> {

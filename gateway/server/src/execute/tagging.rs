@@ -21,7 +21,7 @@ use crate::auth::Upload;
 use crate::error::{GatewayError, Integrity, Kind, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
-use crate::execute::stored_object::{self, HEADER_METADATA, ObjectQuery, StoredObject};
+use crate::execute::stored_object::{self, HEADER_METADATA, ObjectQuery, Reader, StoredObject};
 use crate::execute::{insert_text, pass};
 use crate::limits;
 use crate::plan::fault;
@@ -72,6 +72,7 @@ impl<'a> TagsOf<'a> {
             version,
             conditions: &HeaderMap::new(),
             reason: self.reason,
+            reader: Reader::NoPlaintext,
         };
         stored_object::head(gateway, &query).await
     }

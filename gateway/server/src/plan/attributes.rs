@@ -10,6 +10,7 @@ use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::xml::AttributeParts;
 
 use crate::error::{GatewayError, Result};
+use crate::plan::customer_key::CustomerKey;
 use crate::plan::request::ObjectName;
 
 /// Most parts in one answer.
@@ -59,6 +60,8 @@ pub struct AttributesPlan {
     pub after: u16,
     /// How many parts at most.
     pub parts_max: usize,
+    /// The customer's own key, if it was shown.
+    pub customer: Option<CustomerKey>,
 }
 
 impl AttributesPlan {
@@ -66,7 +69,12 @@ impl AttributesPlan {
     ///
     /// # Errors
     /// `InvalidRequest` when nothing is asked for, `InvalidArgument` for an unknown attribute or an odd number.
-    pub fn from_headers(name: ObjectName, version: Option<String>, headers: &HeaderMap) -> Result<Self> {
+    pub fn from_headers(
+        name: ObjectName,
+        version: Option<String>,
+        headers: &HeaderMap,
+        customer: Option<CustomerKey>,
+    ) -> Result<Self> {
         let mut wanted = Vec::new();
         for value in headers.get_all("x-amz-object-attributes") {
             let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -93,6 +101,7 @@ impl AttributesPlan {
             wanted,
             after,
             parts_max: parts_max.min(PARTS_ON_PAGE_MAX),
+            customer,
         })
     }
 
@@ -215,7 +224,7 @@ mod tests {
             bucket: "b".to_owned(),
             key: "k".to_owned(),
         };
-        AttributesPlan::from_headers(name, None, &headers)
+        AttributesPlan::from_headers(name, None, &headers, None)
     }
 
     #[test]

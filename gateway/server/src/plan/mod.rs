@@ -5,8 +5,10 @@
 //! a plan is plain data, so that every rule is one row in a table test.
 
 pub mod attributes;
+pub mod customer_key;
 pub mod fault;
 pub mod metadata;
 pub mod read;
 pub mod request;
+pub mod sse;
 pub mod tagging;

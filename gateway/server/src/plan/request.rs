@@ -20,6 +20,8 @@ use sceau_s3wire::{bucket_name, conditional};
 
 use crate::error::{GatewayError, Result};
 use crate::plan::attributes::{self, AttributesPlan};
+use crate::plan::customer_key::CustomerKey;
+use crate::plan::sse::{self, SsePlan, Surroundings};
 use crate::plan::{metadata, tagging};
 
 /// The head of a request, as far as planning needs it.
@@ -32,6 +34,8 @@ pub struct Head<'a> {
     pub query: &'a [QueryPair],
     /// Headers.
     pub headers: &'a HeaderMap,
+    /// What decides about encryption headers.
+    pub around: Surroundings<'a>,
 }
 
 /// What the store can do.
@@ -69,6 +73,8 @@ pub struct ReadPlan {
     pub overrides: HeaderMap,
     /// Whether the client wants the stored checksum.
     pub wants_checksum: bool,
+    /// The customer's own key, if it was shown.
+    pub customer: Option<CustomerKey>,
 }
 
 /// A write of an object from the request's body.
@@ -95,6 +101,10 @@ pub struct CopyPlan {
     pub metadata: Option<Metadata>,
     /// New tags; `None` keeps the source's.
     pub tags: Option<TagSet>,
+    /// What the copy's encryption headers become; the source's are not kept.
+    pub sse: SsePlan,
+    /// The customer's own key of the source, if it was shown.
+    pub source_customer: Option<CustomerKey>,
     /// Conditions on the source, as conditions of a read.
     pub source_conditions: HeaderMap,
     /// Headers for the store.
@@ -206,6 +216,8 @@ pub enum RequestPlan {
         upload: UploadRef,
         /// The part.
         part: PartNumber,
+        /// The customer's own key, if it was shown.
+        customer: Option<CustomerKey>,
     },
     /// Write a part from another object.
     UploadPartCopy {
@@ -219,6 +231,8 @@ pub enum RequestPlan {
         range: Option<(u64, u64)>,
         /// Conditions on the source, as conditions of a read.
         source_conditions: HeaderMap,
+        /// The customer's own keys of the upload and of the source, where they were shown.
+        customers: [Option<CustomerKey>; 2],
     },
 }
 
@@ -259,6 +273,7 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
             name(head)?,
             version(head)?,
             head.headers,
+            customer(head)?,
         )?)),
         Operation::GetObjectTagging => RequestPlan::GetTags(tags(head, store)?),
         Operation::PutObjectTagging => RequestPlan::PutTags(tags(head, store)?),
@@ -276,6 +291,7 @@ pub fn plan(operation: Operation, head: &Head<'_>, store: StoreAbilities) -> Res
         Operation::UploadPart => RequestPlan::UploadPart {
             upload: upload(head)?,
             part: part(head)?,
+            customer: customer(head)?,
         },
         Operation::UploadPartCopy => upload_part_copy(head)?,
         Operation::CompleteMultipartUpload => RequestPlan::CompleteUpload {
@@ -347,6 +363,7 @@ fn read(head: &Head<'_>) -> Result<ReadPlan> {
         conditions,
         overrides,
         wants_checksum,
+        customer: customer(head)?,
     })
 }
 
@@ -371,11 +388,16 @@ fn overrides(head: &Head<'_>) -> Result<HeaderMap> {
 }
 
 fn put(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
+    let sse = SsePlan::for_write(head.headers, head.around)?;
+    let mut metadata = request_metadata(head)?;
+    sse.seal_into(&mut metadata);
+    let mut store_headers = write_headers(head, store)?;
+    store_headers.extend(sse.store_headers);
     Ok(PutPlan {
         name: name(head)?,
-        metadata: request_metadata(head)?,
+        metadata,
         tags: tagging::from_headers(head.headers, store)?,
-        store_headers: write_headers(head, store)?,
+        store_headers,
     })
 }
 
@@ -386,6 +408,14 @@ fn tags(head: &Head<'_>, store: StoreAbilities) -> Result<TagsPlan> {
         version: version(head)?,
         store_headers: headers::forwarded_headers(head.headers),
     })
+}
+
+fn customer(head: &Head<'_>) -> Result<Option<CustomerKey>> {
+    CustomerKey::from_request(head.headers, head.around.is_tls)
+}
+
+fn source_customer(head: &Head<'_>) -> Result<Option<CustomerKey>> {
+    CustomerKey::of_copy_source(head.headers, head.around.is_tls)
 }
 
 fn create_upload(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
@@ -434,18 +464,23 @@ fn copy(head: &Head<'_>, store: StoreAbilities) -> Result<CopyPlan> {
     };
     let changes_class = head.headers.contains_key("x-amz-storage-class");
     let is_same = source.bucket == name.bucket && source.key == name.key && source.version_id.is_none();
-    if is_same && !replaces && !changes_class {
+    if is_same && !replaces && !changes_class && !sse::is_asked(head.headers) {
         return Err(GatewayError::client(
             ErrorCode::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
              object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
+    let sse = SsePlan::for_write(head.headers, head.around)?;
+    let mut store_headers = write_headers(head, store)?;
+    store_headers.extend(sse.store_headers.clone());
     Ok(CopyPlan {
         metadata: replaces.then(|| request_metadata(head)).transpose()?,
         tags: tagging::of_copy(head.headers, store)?,
         source_conditions: conditional::copy_source_as_read(head.headers).map_err(GatewayError::code)?,
-        store_headers: write_headers(head, store)?,
+        source_customer: source_customer(head)?,
+        sse,
+        store_headers,
         name,
         source,
     })
@@ -487,6 +522,7 @@ fn upload_part_copy(head: &Head<'_>) -> Result<RequestPlan> {
         source: source(head)?,
         range: range.map_err(GatewayError::code)?,
         source_conditions: conditional::copy_source_as_read(head.headers).map_err(GatewayError::code)?,
+        customers: [customer(head)?, source_customer(head)?],
     })
 }
 
