@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 
 from harness import raw
 from harness.fronts import REGION, boto, error_of
-from harness.gateway import ACCESS_KEY, SECRET_KEY, Site
+from harness.gateway import ACCESS_KEY, SECRET_KEY, Site, run
 from harness.oidc import AUDIENCE, Issuer, Key
 from harness.process import wait_until
 from harness.recorder import Recorder
@@ -371,6 +371,20 @@ def test_without_an_issuer_there_is_no_sts(place, certificates, issuer, bucket):
     assert error_of(s3(off, token).list_objects_v2, Bucket=bucket) == "InvalidToken"
 
 
+def test_a_session_ends_with_its_role(place, certificates, issuer, bucket):
+    credentials = keys(assume(place.gateways_sts[0], issuer.token(sub="team:blue")))
+    for name, old, new in (
+        ("renamed", 'name = "reports"', 'name = "reports-2"'),
+        ("narrowed", '"team:*"', '"team:red"'),
+        ("another-principal", 'name = "reports"', 'name = "reports"\nprincipal = "tester"'),
+    ):
+        assert old in place.more
+        gateway = place.start(f"sts-{name}", certificates, more=place.more.replace(old, new))
+        assert error_of(s3(gateway, credentials).list_objects_v2, Bucket=bucket) == "InvalidToken", name
+        gateway.stop()
+    s3(place.gateways_sts[0], credentials).list_objects_v2(Bucket=bucket)
+
+
 def test_sessions_can_be_ended(place, issuer, bucket):
     gateway = place.gateways_sts[0]
     client = s3(gateway, keys(assume(gateway, issuer.token())))
@@ -529,6 +543,28 @@ def test_the_store_never_sees_a_session(place, certificates, issuer, bucket):
         assert secret.encode() not in received
         assert urllib.parse.quote(secret, safe="").encode() not in received
     assert b"security-token" not in received.lower()
+
+
+def test_check_tells_whether_issuers_answer(place, issuer):
+    config = place.config("sts-check", more=place.more)
+    done = run(["check", "--config", config], place.env, check=False)
+    assert f"{issuer.url} (1 keys)" in done.stdout and done.returncode == 0, done.stdout
+    issuer.is_down = True
+    try:
+        done = run(["check", "--config", config], place.env, check=False)
+    finally:
+        issuer.is_down = False
+    assert "E-STS-001" in done.stdout and "status 503" in done.stdout and done.returncode == 1, done.stdout
+
+
+def test_an_issuer_that_cannot_be_reached_is_read_from_a_file(place, certificates, issuer, bucket):
+    path = place.folder / "cluster-keys.json"
+    path.write_text(json.dumps({"keys": [key.public() for key in issuer.keys]}))
+    more = place.more.replace("ca_file", f'jwks_file = "{path}"\nca_file', 1)
+    gateway = place.start("sts-file", certificates, more=more)
+    before = len(issuer.requests)
+    assume(gateway, issuer.token())
+    assert len(issuer.requests) == before
 
 
 def test_browser_forms_of_a_session_keep_to_its_policy(gateway, issuer, bucket):

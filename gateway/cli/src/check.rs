@@ -11,9 +11,10 @@ use clap::Args;
 use http::{Method, header};
 use sceau_kms::{HealthState, KeyProvider, Probe, Severity};
 use sceau_server::access::AccessFiles;
-use sceau_server::config::{Config, ProviderConfig, read_secret_file};
+use sceau_server::config::{Config, ProviderConfig, StsConfig, read_secret_file};
 use sceau_server::keyring::{ControlCopy, KeyringFault};
 use sceau_server::listen;
+use sceau_server::sts::Sts;
 use sceau_server::upstream::{StoreRequest, classify_error};
 use serde_json::json;
 
@@ -126,6 +127,9 @@ async fn run_stages(report: &mut Report, config: Config) -> Result<(), Failure> 
         return Ok(());
     };
     report.run("access", || access(&foundations))?;
+    if let Some(sts) = &foundations.config.sts {
+        report.wait("issuers", issuers(sts, &foundations)).await?;
+    }
     let reached = report.wait("store", store(&foundations)).await?;
     if reached {
         report
@@ -184,6 +188,23 @@ fn access(foundations: &Foundations) -> Stage {
     match access.snapshot().credentials_count() {
         0 => Ok(Found::Warning("no credentials: nobody can sign in".to_owned())),
         count => Ok(Found::Good(format!("{count} credentials and the policy"))),
+    }
+}
+
+/// Asks every identity provider for its keys.
+async fn issuers(config: &StsConfig, foundations: &Foundations) -> Stage {
+    let sts = Sts::new(config, &foundations.metrics).map_err(Failure::issuers)?;
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for issuer in sts.issuers() {
+        match issuer.try_keys().await {
+            Ok(keys) => found.push(format!("{} ({keys} keys)", issuer.config().url)),
+            Err(why) => faults.push(format!("{}: {why}", issuer.config().url)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(Found::Good(found.join(", ")))
+    } else {
+        Err(Failure::issuers(faults.join("; ")))
     }
 }
 

@@ -352,3 +352,24 @@ fn whoever_has_no_credentials_is_reached_by_a_rule_of_its_own_only() {
     assert_eq!(Principal::new("anonymous"), None);
     assert!(Principal::anonymous().is_anonymous() && !Principal::new("anonymouse").unwrap().is_anonymous());
 }
+
+#[test]
+fn keys_of_temporary_credentials_are_reserved_and_can_be_ended() {
+    let with = |key: &str, head: &str| {
+        credentials(&format!(
+            "{head}\n[[credential]]\naccess_key='{key}'\nsecret='0123456789abcdef'\nprincipal='ops'"
+        ))
+    };
+    assert_eq!(
+        with("SCEAUTMPA", "").err(),
+        Some(CredentialsError::ReservedAccessKey { index: 0 })
+    );
+    assert!(with("XSCEAUTMP", "").is_ok());
+    assert_eq!(with("AK1", "").unwrap().sessions_not_before(), 0);
+    let ended = with("AK1", "sessions_not_before = '2013-05-24T00:00:00Z'").unwrap();
+    assert_eq!(ended.sessions_not_before(), 1_369_353_600);
+    assert_eq!(
+        with("AK1", "sessions_not_before = 'yesterday'").err(),
+        Some(CredentialsError::SessionsNotBefore)
+    );
+}

@@ -17,7 +17,9 @@ use crate::sts::session::{Session, TokenFault};
 ///
 /// Attacks considered: a token beside a permanent access key (refused: it would say nothing, and an SDK
 /// that sends one believes it has narrower rights), a session key without its token (there is no such
-/// permanent key), a session of a role that was taken away (refused).
+/// permanent key), a session of a role that was taken away or changed, or of a
+/// principal that its role does not give (refused: whoever could forge a token would still be held to the
+/// configured roles).
 pub(super) async fn open(
     gateway: &Gateway,
     access_key: &str,
@@ -44,7 +46,11 @@ pub(super) async fn open(
             TokenFault::Expired => ErrorCode::ExpiredToken,
         })
     })?;
-    if sts.role(&session.role).is_none() {
+    // As the configuration is now, not as it was when the session began.
+    let holds = sts.role(&session.role).is_some_and(|role| {
+        role.admits(&session.subject) && role.principal_for(&session.subject) == session.principal.as_str()
+    });
+    if !holds {
         return Err(invalid());
     }
     Ok(Some((session, secret)))

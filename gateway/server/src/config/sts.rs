@@ -110,6 +110,16 @@ pub struct RoleConfig {
 }
 
 impl RoleConfig {
+    /// Whether this subject may take the role, as far as its name goes.
+    pub fn admits(&self, subject: &str) -> bool {
+        self.subjects
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(beginning) => subject.starts_with(beginning),
+                None => subject == pattern,
+            })
+    }
+
     /// The principal of a holder.
     pub fn principal_for(&self, subject: &str) -> String {
         // The subject comes last: what stands in it is not a template.
@@ -323,6 +333,14 @@ mod tests {
         assert_eq!(config.roles[0].principal_for("x"), "role/reports");
         assert_eq!(config.roles[0].duration_max, Duration::from_secs(3600));
         assert_eq!(resolved("").0, None, "no issuer: off");
+    }
+
+    #[test]
+    fn subjects_are_names_or_beginnings() {
+        let role = resolved(GOOD).0.unwrap().roles.remove(0);
+        assert!(role.admits("system:serviceaccount:reports:nightly"));
+        assert!(!role.admits("system:serviceaccount:reports"));
+        assert!(!role.admits("x:system:serviceaccount:reports:nightly"));
     }
 
     #[test]

@@ -137,7 +137,6 @@ async fn assume_role(
     let Exchanged {
         session,
         credentials,
-        subject,
         audience,
         issuer,
     } = sts.exchange(asked, &root, now).await?;
@@ -148,7 +147,7 @@ async fn assume_role(
         role = session.role,
         session = session.name,
         issuer,
-        subject,
+        subject = session.subject,
         access_key = credentials.access_key,
         seconds = session.expires_at.saturating_sub(now),
         has_policy = session.policy.is_some(),
@@ -159,7 +158,7 @@ async fn assume_role(
         secret: &credentials.secret,
         session_token: &credentials.token,
         expiration: &amztime::format_iso8601(session.expires_at),
-        subject: &subject,
+        subject: &session.subject,
         audience: &audience,
         provider: &issuer,
         arn: &session_arn(sts, &session.role, &session.name),

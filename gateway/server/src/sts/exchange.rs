@@ -22,8 +22,6 @@ pub struct Exchanged {
     pub session: Session,
     /// What the holder is given.
     pub credentials: SessionCredentials,
-    /// The identity's subject.
-    pub subject: String,
     /// The audience that was accepted.
     pub audience: String,
     /// The issuer.
@@ -67,6 +65,7 @@ impl Sts {
         let session = Session {
             principal: Principal::new(&role.principal_for(&identity.subject)).ok_or_else(denied)?,
             role: role.name.clone(),
+            subject: identity.subject,
             name: request.session_name,
             issued_at: now,
             expires_at: now.saturating_add(duration),
@@ -78,7 +77,6 @@ impl Sts {
         Ok(Exchanged {
             session,
             credentials,
-            subject: identity.subject,
             audience: identity.audience,
             issuer: config.url.clone(),
         })
@@ -94,15 +92,11 @@ impl Sts {
     fn role_for(&self, arn: &str, issuer: &str, identity: &Identity) -> Option<&RoleConfig> {
         let name = role_name(arn, self.account())?;
         let role = self.role(name)?;
-        let is_subject = role
-            .subjects
-            .iter()
-            .any(|pattern| matches(pattern, &identity.subject));
         let has_claims = role
             .claims
             .iter()
             .all(|(name, wanted)| identity.holds(name, wanted));
-        (role.issuer == issuer && is_subject && has_claims).then_some(role)
+        (role.issuer == issuer && role.admits(&identity.subject) && has_claims).then_some(role)
     }
 }
 
@@ -158,12 +152,4 @@ fn packed(text: &str) -> Result<String, StsError> {
         ));
     }
     Ok(packed)
-}
-
-/// A subject pattern: a name, or a beginning with a star.
-fn matches(pattern: &str, subject: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => subject.starts_with(beginning),
-        None => subject == pattern,
-    }
 }

@@ -32,6 +32,8 @@ pub struct Session {
     pub principal: Principal,
     /// The role that was taken.
     pub role: String,
+    /// The identity that took it, as its issuer names it.
+    pub subject: String,
     /// The holder's name for the session.
     pub name: String,
     /// When it began, Unix seconds.
@@ -48,6 +50,7 @@ pub struct Session {
 struct Sealed {
     p: String,
     r: String,
+    u: String,
     n: String,
     i: u64,
     e: u64,
@@ -84,6 +87,7 @@ impl Session {
         let sealed = Sealed {
             p: self.principal.as_str().to_owned(),
             r: self.role.clone(),
+            u: self.subject.clone(),
             n: self.name.clone(),
             i: self.issued_at,
             e: self.expires_at,
@@ -139,10 +143,11 @@ fn unseal(root: &SecretKey, token: &str, access_key_presented: &str) -> Option<(
     let text = token_key(root, id)?
         .open_in_place(nonce(), Aad::from(&head(id)), &mut sealed)
         .ok()?;
-    let Sealed { p, r, n, i, e, s } = serde_json::from_slice(text).ok()?;
+    let Sealed { p, r, u, n, i, e, s } = serde_json::from_slice(text).ok()?;
     let session = Session {
         principal: Principal::new(&p)?,
         role: r,
+        subject: u,
         name: n,
         issued_at: i,
         expires_at: e,
@@ -212,6 +217,7 @@ mod tests {
         Session {
             principal: Principal::new("role/reports").unwrap(),
             role: "reports".to_owned(),
+            subject: "job:reports".to_owned(),
             name: "job-1".to_owned(),
             issued_at: NOW,
             expires_at: NOW + 900,

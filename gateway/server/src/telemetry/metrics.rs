@@ -311,7 +311,9 @@ impl Metrics {
             Kind::Client(
                 ErrorCode::AuthorizationHeaderMalformed
                 | ErrorCode::AuthorizationQueryParametersError
+                | ErrorCode::ExpiredToken
                 | ErrorCode::InvalidAccessKeyId
+                | ErrorCode::InvalidToken
                 | ErrorCode::RequestTimeTooSkewed
                 | ErrorCode::SignatureDoesNotMatch,
             ) => self.auth_failures.with_label_values(&[code.code()]).inc(),
