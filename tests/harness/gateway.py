@@ -74,7 +74,7 @@ class Site:
         for path in (secret, credentials):
             path.chmod(0o600)
 
-    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys=""):
+    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys="", listen=""):
         """Writes a configuration file and returns its path."""
         tls = ""
         if certificates:
@@ -85,6 +85,7 @@ class Site:
 [listen]
 data = "127.0.0.1:{data}"
 admin = "127.0.0.1:{admin}"
+{listen}
 {tls}
 [store]
 endpoint = "{self.store.url}"
@@ -127,13 +128,13 @@ level = "debug"
         words = head.split()
         return run([*words, "--config", path, *rest], self.env, **options)
 
-    def start(self, name, certificates=None, more="", keys=""):
+    def start(self, name, certificates=None, more="", keys="", listen=""):
         """Starts a gateway with its own copy of the keyring and waits until it is ready."""
         keyring = self.folder / f"{name}-keyring"
         if not keyring.exists():
             shutil.copy(self.folder / "keyring", keyring)
         data, admin = free_port(), free_port()
-        config = self.config(name, data, admin, certificates, keyring=keyring, more=more, keys=keys)
+        config = self.config(name, data, admin, certificates, keyring=keyring, more=more, keys=keys, listen=listen)
         gateway = Gateway(name, config, data, admin, certificates, self)
         self.gateways.append(gateway)
         gateway.start()

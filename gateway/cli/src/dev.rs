@@ -115,6 +115,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let access = AccessFiles::fixed(snapshot(&access_key, secret_key.clone())?);
     let settings = Settings {
         domains: Vec::new(),
+        regions: Vec::new(),
         patience: Patience::default(),
         in_flight_max: 512,
     };

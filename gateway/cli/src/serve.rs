@@ -82,6 +82,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let gateway = Gateway::new(AppParts {
         settings: Settings {
             domains: config.listen.domains.clone(),
+            regions: config.listen.regions.clone(),
             patience: patience(&config.limits),
             in_flight_max: config.limits.in_flight,
         },

@@ -68,6 +68,7 @@ async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     Gateway::new(AppParts {
         settings: Settings {
             domains: Vec::new(),
+            regions: Vec::new(),
             patience: Patience::default(),
             in_flight_max: 1,
         },

@@ -30,7 +30,7 @@ impl Verifier {
             secret: SecretAccessKey::new(credentials.secret_key),
             keys: SigningKeyCache::new(),
             rules: VerifyRules {
-                region: Some(REGION.to_owned()),
+                regions: vec![REGION.to_owned()],
                 ..VerifyRules::default()
             },
         }

@@ -550,6 +550,16 @@ fn a_wrong_secret_verifies_nothing_and_leaves_the_cache_alone() {
         assert_eq!(cache.len(), 1);
     }
     assert!(verify_cached(&head, &signature, &wrong, &cache, NOW, &rules()).is_err());
-    // Without a configured region, any region verifies.
+    // Without a configured region, any region verifies; among several, each.
     assert!(verify(&head, &signature, &right, NOW, &VerifyRules::default()).is_ok());
+    let among = |regions: &[&str]| VerifyRules {
+        regions: regions.iter().map(|region| (*region).to_owned()).collect(),
+        ..VerifyRules::default()
+    };
+    let several = among(&["eu-central-1", REGION]);
+    assert!(verify(&head, &signature, &right, NOW, &several).is_ok());
+    let others = among(&["eu-central-1", "eu-west-1"]);
+    let error = verify(&head, &signature, &right, NOW, &others).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::AuthorizationHeaderMalformed);
+    assert_eq!(error.details(), [("Region", "eu-central-1".to_owned())]);
 }

@@ -31,7 +31,7 @@ fn vectors() -> Vectors {
         secret: SecretAccessKey::new(json["secret"].as_str().unwrap().to_owned()),
         cache: SigningKeyCache::new(),
         rules: VerifyRules {
-            region: json["region"].as_str().map(str::to_owned),
+            regions: json["region"].as_str().map(str::to_owned).into_iter().collect(),
             ..VerifyRules::default()
         },
         now: json["now"].as_u64().unwrap(),

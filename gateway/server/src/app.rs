@@ -44,6 +44,8 @@ use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreRespo
 pub struct Settings {
     /// Domains under which `bucket.domain` addresses a bucket.
     pub domains: Vec<String>,
+    /// Regions that clients may sign for, the gateway's own first; none accepts any.
+    pub regions: Vec<String>,
     /// How slow a client may be within a body.
     pub patience: Patience,
     /// Requests worked on at once; further ones wait.
@@ -128,6 +130,14 @@ impl Gateway {
         getrandom::fill(&mut id).map_err(|_| GatewayError::new(Kind::Internal, "no randomness"))?;
         let engine = Engine::fastest();
         tracing::info!(engine = engine.kind().name(), "sealing engine chosen");
+        let verify_rules = VerifyRules {
+            regions: parts.settings.regions.clone(),
+            ..VerifyRules::default()
+        };
+        let sts_rules = VerifyRules {
+            service: SERVICE_STS,
+            ..verify_rules.clone()
+        };
         Ok(Arc::new(Self {
             permits: Semaphore::new(parts.settings.in_flight_max),
             settings: parts.settings,
@@ -145,11 +155,8 @@ impl Gateway {
             layouts: LayoutCache::default(),
             uploads: UploadCache::default(),
             signing_keys: SigningKeyCache::new(),
-            verify_rules: VerifyRules::default(),
-            sts_rules: VerifyRules {
-                service: SERVICE_STS,
-                ..VerifyRules::default()
-            },
+            verify_rules,
+            sts_rules,
             documents: Semaphore::new(limits::LARGE_DOCUMENTS_MAX),
         }))
     }

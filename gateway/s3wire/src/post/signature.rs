@@ -106,11 +106,7 @@ impl PolicySignature {
         if self.scope.service != SERVICE_S3 {
             return Err(wrong("the field x-amz-credential names another service than s3"));
         }
-        if rules
-            .region
-            .as_ref()
-            .is_some_and(|region| *region != self.scope.region)
-        {
+        if rules.other_region(&self.scope.region).is_some() {
             return Err(wrong("the field x-amz-credential names another region"));
         }
         if self.scope.date != self.date.date() {

@@ -38,8 +38,8 @@ pub struct RequestHead<'a> {
 pub struct VerifyRules {
     /// The only accepted service, [`SERVICE_S3`] or [`SERVICE_STS`].
     pub service: &'static str,
-    /// The only accepted region; `None` accepts any.
-    pub region: Option<String>,
+    /// The accepted regions, that of this endpoint first; none accepts any.
+    pub regions: Vec<String>,
     /// Accepted clock difference in both directions, seconds.
     pub clock_skew_seconds: u64,
     /// Longest accepted life of a presigned URL, seconds.
@@ -50,10 +50,19 @@ impl Default for VerifyRules {
     fn default() -> Self {
         Self {
             service: SERVICE_S3,
-            region: None,
+            regions: Vec::new(),
             clock_skew_seconds: CLOCK_SKEW_SECONDS,
             presign_seconds_max: PRESIGN_SECONDS_MAX,
         }
+    }
+}
+
+impl VerifyRules {
+    /// This endpoint's own region, if `presented` is none of the accepted ones.
+    pub fn other_region(&self, presented: &str) -> Option<&str> {
+        let own = self.regions.first()?;
+        let is_accepted = self.regions.iter().any(|region| region == presented);
+        (!is_accepted).then_some(own)
     }
 }
 
@@ -162,12 +171,12 @@ fn check_scope(presented: &PresentedSignature, rules: &VerifyRules) -> Result<()
             _ => "incorrect service in the credential; this endpoint belongs to \"s3\"",
         }));
     }
-    if let Some(expected) = rules.region.as_ref().filter(|expected| *expected != region) {
+    if let Some(own) = rules.other_region(region) {
         let form = presented.form;
         return Err(AuthError::WrongRegion {
             form,
             presented: region.clone(),
-            expected: expected.clone(),
+            expected: own.to_owned(),
         });
     }
     if date != presented.date.date() {

@@ -24,7 +24,7 @@ pub fn secret() -> SecretAccessKey {
 
 pub fn rules() -> VerifyRules {
     VerifyRules {
-        region: Some(REGION.to_owned()),
+        regions: vec![REGION.to_owned()],
         ..VerifyRules::default()
     }
 }

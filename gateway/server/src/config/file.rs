@@ -39,6 +39,8 @@ pub(super) struct FileListen {
     pub(super) admin_allow_remote: Option<bool>,
     #[serde(default)]
     pub(super) domains: Vec<String>,
+    #[serde(default)]
+    pub(super) regions: Vec<String>,
     pub(super) tls: Option<FileTls>,
 }
 

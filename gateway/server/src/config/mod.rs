@@ -53,6 +53,9 @@ pub struct ListenConfig {
     pub admin: SocketAddr,
     /// Domains under which `bucket.domain` addresses a bucket, lower case, without port.
     pub domains: Vec<String>,
+    /// Regions that clients may sign for, the gateway's own first. Default none, which accepts any: clients
+    /// are set to all kinds of regions, and the region keeps nobody out.
+    pub regions: Vec<String>,
     /// Certificate and key of the S3 listener; plain HTTP without.
     pub tls: Option<TlsFiles>,
 }

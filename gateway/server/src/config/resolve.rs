@@ -23,6 +23,9 @@ use super::{
     TlsFiles,
 };
 
+/// Longest name of a region, in bytes.
+const REGION_BYTES_MAX: usize = 64;
+
 /// Largest configuration file in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -173,6 +176,16 @@ impl Resolver<'_> {
                 format!("\"{wrong}\" is not a plain host name (no scheme, port or wildcard)"),
             );
         }
+        let is_region = |text: &&String| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            (1..=REGION_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
+        };
+        if let Some(wrong) = file.regions.iter().find(|region| !is_region(region)) {
+            self.problem(
+                "listen.regions",
+                format!("\"{wrong}\" is not the name of a region"),
+            );
+        }
         let tls = file.tls.map(|tls| TlsFiles {
             cert: self.path(tls.cert),
             key: self.path(tls.key),
@@ -181,6 +194,7 @@ impl Resolver<'_> {
             data,
             admin,
             domains,
+            regions: file.regions,
             tls,
         }
     }

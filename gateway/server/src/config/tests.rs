@@ -155,6 +155,7 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
     // Switch on what is shown as a default (not the tables and values that are mere examples).
     let examples = [
         "domains",
+        "regions",
         "ca_file",
         "token_serial",
         "key_id",

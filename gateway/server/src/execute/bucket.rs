@@ -23,6 +23,9 @@ use crate::plan::fault;
 use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
 
+/// The region that GetBucketLocation leaves unnamed.
+const DEFAULT_REGION: &str = "us-east-1";
+
 fn name(request: &Authorized) -> &str {
     request
         .authenticated
@@ -114,16 +117,24 @@ pub async fn head(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
         success(send(gateway, StoreRequest::new(Method::HEAD).bucket(bucket.name())).await?).await?;
     let mut answer = Answer::empty(StatusCode::OK);
     answer.headers = headers::passed_headers(&headers);
+    let own = gateway.settings.regions.first();
+    if let Some(own) = own.and_then(|own| HeaderValue::from_str(own).ok()) {
+        answer.headers.insert("x-amz-bucket-region", own);
+    }
     Ok(answer)
 }
 
-/// GetBucketLocation.
+/// GetBucketLocation. Where the gateway has a region, its buckets are in it: a client that signs for what
+/// it is told here must be accepted.
 pub async fn location(gateway: &Gateway, request: &Authorized) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, name(request)).await?;
     let mut ask = StoreRequest::new(Method::GET).bucket(bucket.name());
     ask.query.push(("location".to_owned(), None));
     let (_, body) = success(send(gateway, ask).await?).await?;
-    let location = xml::parse_location(&body).map_err(odd_answer)?;
+    let location = match gateway.settings.regions.first() {
+        Some(own) => Some(own.clone()).filter(|own| own != DEFAULT_REGION),
+        None => xml::parse_location(&body).map_err(odd_answer)?,
+    };
     Ok(Answer::xml(Bytes::from(xml::write_location(location.as_deref()))))
 }
 
