@@ -13,7 +13,6 @@ import xml.etree.ElementTree
 
 import pytest
 from botocore.exceptions import ClientError
-from harness import settings
 from harness.fronts import error_of
 from harness.gateway import LIMITED_ACCESS_KEY, LIMITED_SECRET_KEY, run
 from harness.raw import Endpoint
@@ -381,6 +380,72 @@ def test_the_policy_decides_as_for_objects(plain):
         assert error_of(getattr(limited, call), Bucket=bucket, Key="closed", **more) == "AccessDenied"
     assert tags_of(plain.s3, bucket, "closed") == [("a", "1")]
     assert error_of(plain.s3.get_object_tagging, Bucket="no-such-bucket-0", Key="k") == "NoSuchBucket"
+
+
+def set_tags(front, site, bucket, setting):
+    """Changes the bucket's policy, and has the running gateway look at the keyring."""
+    command = ["buckets", "set", bucket, "--tags", setting, "--config", site.config("tags-policy")]
+    told = json.loads(run([*command, "--output", "json"], env=site.env).stdout)
+    # A name that it does not know makes it look at once.
+    assert error_of(front.s3.head_bucket, Bucket=f"{bucket}-none") == "404"
+    return told["tags"]
+
+
+@pytest.mark.gateway
+def test_a_bucket_with_tags_in_clear(plain, site):
+    bucket, store = plain.new_bucket(), plain.at_store()
+    put = {"Bucket": bucket, "Body": b"x", "Tagging": encoded(TAGS)}
+    plain.s3.put_object(Key="sealed", **put)
+    assert set_tags(plain, site, bucket, "clear") == "clear"
+    # As it is, both ways, and counted.
+    plain.s3.put_object(Key="clear", **put)
+    plain.s3.put_object(Bucket=bucket, Key="later", Body=b"x")
+    put_tags(plain.s3, bucket, "later", TAGS)
+    for key in ("clear", "later"):
+        assert sorted(stored_tags(plain, bucket, key)) == sorted(TAGS.items())
+        assert tags_of(plain.s3, bucket, key) == ascending(TAGS)
+        assert plain.s3.head_object(Bucket=bucket, Key=key)["TagCount"] == len(TAGS)
+        assert plain.s3.get_object(Bucket=bucket, Key=key)["TagCount"] == len(TAGS)
+    put_tags(store, bucket, "clear", {"by": "the store"})
+    assert tags_of(plain.s3, bucket, "clear") == [("by", "the store")]
+    put_tags(store, bucket, "clear", TAGS)
+    # What does not fit the seal fits here; the names of the format are refused here too.
+    long = {str(number): "v" * 250 for number in range(10)}
+    put_tags(plain.s3, bucket, "later", long)
+    assert tags_of(plain.s3, bucket, "later") == ascending(long)
+    assert error_of(put_tags, s3=plain.s3, bucket=bucket, key="later", tags={"sceaut1a": "x"}) == "InvalidTag"
+    # Sealed ones from before are still read, and still verified.
+    assert tags_of(plain.s3, bucket, "sealed") == ascending(TAGS)
+    pieces = dict(stored_tags(plain, bucket, "sealed"))
+    put_tags(store, bucket, "clear", pieces)
+    refused(plain, bucket, "clear")
+    put_tags(store, bucket, "clear", TAGS)
+    # Copies into a bucket that seals, and back.
+    sealing = plain.new_bucket()
+    for source in ("sealed", "clear"):
+        plain.s3.copy_object(Bucket=sealing, Key=source, CopySource=copy_source(bucket, source))
+        assert all(PIECE.match(name) for name, _ in stored_tags(plain, sealing, source))
+        plain.s3.copy_object(Bucket=bucket, Key="back", CopySource=copy_source(sealing, source))
+        assert sorted(stored_tags(plain, bucket, "back")) == sorted(TAGS.items())
+        assert tags_of(plain.s3, sealing, source) == tags_of(plain.s3, bucket, "back") == ascending(TAGS)
+    copy = {"Bucket": sealing, "Key": "long", "CopySource": copy_source(bucket, "later")}
+    assert error_of(plain.s3.copy_object, **copy) == "InvalidTag"
+    assert error_of(plain.s3.head_object, Bucket=sealing, Key="long") == "404"
+    # Sealed again: what was stored in clear is still read, until told otherwise.
+    assert set_tags(plain, site, bucket, "sealed") == "once-clear"
+    assert tags_of(plain.s3, bucket, "clear") == tags_of(plain.s3, bucket, "sealed") == ascending(TAGS)
+    put_tags(plain.s3, bucket, "clear", TEN)
+    assert all(PIECE.match(name) for name, _ in stored_tags(plain, bucket, "clear"))
+    assert "TagCount" not in plain.s3.head_object(Bucket=bucket, Key="later")
+    assert set_tags(plain, site, bucket, "sealed-only") == "sealed"
+    refused(plain, bucket, "later")
+    assert tags_of(plain.s3, bucket, "clear") == ascending(TEN)
+    # Told again, and not believed for a bucket that has no tags in clear.
+    assert set_tags(plain, site, bucket, "sealed") == "sealed"
+    listed = run(["buckets", "list", "--config", site.config("tags-policy")], env=site.env).stdout
+    assert f"{bucket}  " in listed and f"{sealing}  " in listed
+    wrong = ["buckets", "set", f"{bucket}-none", "--tags", "clear", "--config", site.config("tags-policy")]
+    assert run(wrong, env=site.env, check=False).returncode == 3
 
 
 # The same story at the bare store and through the gateway.

@@ -7,6 +7,7 @@
 //! Exit codes: 0 done, 1 something was found wrong, 2 command line or configuration, 3 keys, 4 store,
 //! 5 internal, 6 key provider out of reach.
 
+mod buckets;
 mod check;
 mod decrypt;
 mod dev;
@@ -39,6 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Buckets(buckets::BucketsArgs),
     Check(check::CheckArgs),
     Decrypt(decrypt::DecryptArgs),
     Dev(dev::DevArgs),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Buckets(args) => buckets::run(args, cli.output).await,
         Command::Check(args) => check::run(args, cli.output).await,
         Command::Keys(args) => keys::run(args, cli.output).await,
         Command::Serve(args) => serve::run(args).await,

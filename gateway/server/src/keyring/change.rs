@@ -45,6 +45,35 @@ enum Change {
     RemoveBucket {
         name: String,
     },
+    SetTags {
+        name: String,
+        tags: TagsSetting,
+    },
+}
+
+/// What an operator wants of the tags of a bucket's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagsSetting {
+    /// New tags are sealed; tags that were stored in clear before are still read.
+    Sealed,
+    /// New tags are sealed; tags in clear are refused, also ones from before.
+    SealedOnly,
+    /// New tags are stored in clear; sealed ones from before are still read.
+    Clear,
+}
+
+impl TagsSetting {
+    /// The policy that follows. A bucket that never had tags in clear has no reason to believe such: the
+    /// store could put them in the place of sealed ones.
+    fn after(self, before: MetadataExposure) -> MetadataExposure {
+        match (self, before) {
+            (Self::Clear, _) => MetadataExposure::TagsClear,
+            (Self::SealedOnly, _) | (Self::Sealed, MetadataExposure::Sealed) => MetadataExposure::Sealed,
+            (Self::Sealed, MetadataExposure::TagsClear | MetadataExposure::TagsOnceClear) => {
+                MetadataExposure::TagsOnceClear
+            }
+        }
+    }
 }
 
 impl KeyringService {
@@ -148,6 +177,20 @@ impl KeyringService {
             .map_err(|_| KeyringFault::BucketUnknown)
     }
 
+    /// Changes whether tags of the bucket's objects are sealed; answers the bucket as it is then. Other
+    /// gateways follow at their next look at the keyring.
+    ///
+    /// # Errors
+    /// [`KeyringFault::BucketUnknown`], and as [`KeyringService::add_bucket`].
+    pub async fn set_tags(&self, name: &str, tags: TagsSetting) -> Result<BucketEntry, KeyringFault> {
+        self.change(&Change::SetTags {
+            name: name.to_owned(),
+            tags,
+        })
+        .await?;
+        self.bucket(name).ok_or(KeyringFault::BucketUnknown)
+    }
+
     /// The one write path.
     async fn change(&self, change: &Change) -> Result<(), KeyringFault> {
         let mut copies = self.copies.lock().await;
@@ -232,14 +275,18 @@ impl KeyringService {
                 content.records.push(record);
             }
             Change::RemoveBucket { name } => {
-                let entry = content
-                    .buckets
-                    .iter_mut()
-                    .find(|entry| entry.state == BucketState::Active && entry.name == *name)
-                    .ok_or(KeyringFault::BucketUnknown)?;
+                let entry = active_entry(content, name)?;
                 entry.state = BucketState::Removed;
                 let bucket = entry.bucket;
                 retire(content, bucket);
+            }
+            Change::SetTags { name, tags } => {
+                let policy = &mut active_entry(content, name)?.policy;
+                let after = tags.after(policy.exposure);
+                if policy.exposure == after {
+                    return Ok(false);
+                }
+                policy.exposure = after;
             }
         }
         Ok(true)
@@ -266,6 +313,16 @@ fn default_policy() -> BucketPolicy {
         // Hides the exact length of short metadata at little cost.
         metadata_padding: 32,
     }
+}
+
+fn active_entry<'a>(
+    content: &'a mut KeyringContent,
+    name: &str,
+) -> Result<&'a mut BucketEntry, KeyringFault> {
+    let mut entries = content.buckets.iter_mut();
+    entries
+        .find(|entry| entry.state == BucketState::Active && entry.name == *name)
+        .ok_or(KeyringFault::BucketUnknown)
 }
 
 fn newest_record(content: &KeyringContent, bucket: BucketId) -> Option<&KeyRecord> {

@@ -25,6 +25,7 @@ use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
 use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 
+pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use enrol::enrolled_key;
 pub use error::{EpochKeyError, KeyringFault, Place};

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use sceau_envelope::RecordState;
+use sceau_envelope::keyring::MetadataExposure;
 use sceau_keys::WrapScheme;
 
 use super::fakes::{FakeControl, FakeProvider, Host, LONG};
@@ -88,6 +89,44 @@ async fn an_older_copy_in_the_store_is_refused_at_start_and_while_running() {
         host.metrics
             .render()
             .contains("sceau_last_reload_success{source=\"keyring\"} 0")
+    );
+}
+
+#[tokio::test]
+async fn a_buckets_tags_are_set_in_a_new_generation_that_others_take_up() {
+    use MetadataExposure::{Sealed, TagsClear, TagsOnceClear};
+    let host = Host::new(Arc::default());
+    let service = host.create().await;
+    service.add_bucket("photos").await.unwrap();
+    let other = host.open().await.unwrap();
+    let mut seen = generation(&service);
+    for (wanted, exposure) in [
+        (TagsSetting::Sealed, Sealed),
+        (TagsSetting::Clear, TagsClear),
+        (TagsSetting::Clear, TagsClear),
+        (TagsSetting::Sealed, TagsOnceClear),
+        (TagsSetting::Sealed, TagsOnceClear),
+        (TagsSetting::Clear, TagsClear),
+        (TagsSetting::SealedOnly, Sealed),
+    ] {
+        let before = service.bucket("photos").unwrap();
+        let entry = service.set_tags("photos", wanted).await.unwrap();
+        assert_eq!(entry.policy.exposure, exposure, "{wanted:?}");
+        let changed = u64::from(before.policy.exposure != exposure);
+        assert_eq!(generation(&service), seen + changed, "{wanted:?}");
+        seen = generation(&service);
+        other.refresh().await.unwrap();
+        assert_eq!(other.bucket("photos"), Some(entry));
+        assert_eq!(before.bucket, service.bucket("photos").unwrap().bucket);
+    }
+    assert_eq!(
+        service.set_tags("none", TagsSetting::Clear).await.err(),
+        Some(KeyringFault::BucketUnknown)
+    );
+    service.remove_bucket("photos").await.unwrap();
+    assert_eq!(
+        service.set_tags("photos", TagsSetting::Clear).await.err(),
+        Some(KeyringFault::BucketUnknown)
     );
 }
 
