@@ -12,9 +12,9 @@ import pytest
 from clients.matrix.cells import (
     LARGE, UNICODE, expect, having, listed, matrix, seed, seed_parts,
 )  # fmt: skip
-from clients.matrix.client import MIB
-from clients.matrix.libraries import Boto3, DuckDb, MinioPy, Obstore, Polars, PyArrow
-from clients.matrix.programs import AwsCli, AwsCliDebian, Rclone, RcloneDebian
+from clients.matrix.client import MIB, Missing
+from clients.matrix.libraries import Boto3, DuckDb, Obstore, Polars, PyArrow
+from clients.matrix.programs import AwsCli, Rclone, RcloneDebian, S3fs
 from clients.matrix.sdks import Go, Java, JavaScript
 from harness import settings
 
@@ -147,3 +147,20 @@ def test_s3cmd_with_signature_version_2_is_told_why(target):
     done = target.s3cmd("--signature-v2", "ls", f"s3://{bucket}/", check=False)
     assert done.returncode != 0
     assert "please use AWS4-HMAC-SHA256" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.gateway
+def test_s3fs_makes_folders_where_the_store_keeps_them(_fronts, work):
+    """The counterpart of its known cell: the embedded store keeps objects whose name ends in a slash."""
+    try:
+        client = S3fs(_fronts("dev"), work / "matrix" / "s3fs-dev")
+    except Missing as missing:
+        pytest.skip(f"s3fs: {missing}")
+    try:
+        client.make_folder("folder")
+        (client.mount / "folder" / "file").write_bytes(b"in it")
+        assert [path.name for path in (client.mount / "folder").iterdir()] == ["file"]
+        assert client.front.fetch(client.bucket, "folder/file") == b"in it"
+    finally:
+        client.close()
