@@ -61,7 +61,10 @@ pub(super) fn generate(token: &Token) -> Result<Generated, KeyError> {
         label: &setup.key_label,
         id: &id,
     };
-    make_key(&session, scheme, Some(&names)).map_err(|fail| {
+    // Not every token knows all attributes: then without the newest of them, which the audit tells.
+    let made = make_key(&session, scheme, Some(&names), &[Attribute::Copyable(false)])
+        .or_else(|_| make_key(&session, scheme, Some(&names), &[]));
+    made.map_err(|fail| {
         misconfigured(format!(
             "the token refuses to generate the key: {}",
             reason(&fail)
@@ -74,11 +77,13 @@ pub(super) fn generate(token: &Token) -> Result<Generated, KeyError> {
     })
 }
 
-/// Generates a key for `scheme`: in the token under its names, or without names for this session only.
+/// Generates a key for `scheme`: in the token under its names, or without names for this session only;
+/// with `more` attributes.
 pub(super) fn make_key(
     session: &Session,
     scheme: WrapScheme,
     names: Option<&Names<'_>>,
+    more: &[Attribute],
 ) -> Result<ObjectHandle, Fail> {
     let mut template = vec![
         Attribute::Token(names.is_some()),
@@ -89,8 +94,9 @@ pub(super) fn make_key(
     template.extend(named(names));
     // Some tokens refuse these for session objects, and nobody could misuse them there.
     if names.is_some() {
-        template.extend([Attribute::Modifiable(false), Attribute::Copyable(false)]);
+        template.push(Attribute::Modifiable(false));
     }
+    template.extend_from_slice(more);
     template.extend(usage(scheme));
     let length = u64::try_from(KEY_BYTES).map_err(|_| Fail::Check("a length"))?;
     match key_kind(scheme) {

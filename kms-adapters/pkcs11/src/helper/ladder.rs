@@ -117,7 +117,7 @@ impl<'a> ThrowAway<'a> {
         let session = token
             .officer_session()
             .map_err(|_| Fail::Check("no writing session"))?;
-        let key: ObjectHandle = generate::make_key(&session, scheme, None)?;
+        let key: ObjectHandle = generate::make_key(&session, scheme, None, &[])?;
         let owner = token.bench_with(session, key, key_kind(scheme));
         Ok(Self { token, owner })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cryptoki::error::{Error, RvError};
-use sceau_keys::KEY_BYTES;
+use sceau_keys::{KEY_BYTES, WrapScheme};
 use sceau_kms::{KeyError, RANDOM_BYTES_MAX};
 use zeroize::Zeroizing;
 
@@ -149,8 +149,8 @@ impl Worker {
             return Err(Trouble::Device(KeyError::Internal));
         }
         // After a silent reset of the device the handle may name another key, whose wrap nobody could
-        // open later. Decryption shows that by itself; encryption does not.
-        if !self.canary.holds(bench) {
+        // open later. Decryption shows that by itself; encryption does not. RSA wraps without the handle.
+        if rung.scheme != WrapScheme::RsaOaepSha256 && !self.canary.holds(bench) {
             return Err(Trouble::Device(KeyError::Internal));
         }
         Ok(Zeroizing::new(frame::wrap_bytes(&wrapped.iv, &wrapped.blob)))

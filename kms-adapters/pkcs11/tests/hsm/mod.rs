@@ -218,3 +218,33 @@ impl Hsm {
             .count()
     }
 }
+
+/// NSS softokn, a second module: it wants text at its initialisation, which the shim gives it.
+pub const NSS: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
+
+impl Hsm {
+    /// A token of NSS in this test's directory; `None`, with a line that says so, where NSS or its tool is
+    /// missing.
+    pub fn nss(&self) -> Option<Pkcs11Config> {
+        let folder = self.room.join("nss");
+        fs::create_dir_all(&folder).unwrap();
+        let database = format!("sql:{}", folder.display());
+        let made = Command::new("certutil")
+            .args(["-N", "-d", &database, "-f"])
+            .arg(self.room.join("pin"))
+            .status();
+        if !Path::new(NSS).exists() || !made.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no NSS softokn or no certutil");
+            return None;
+        }
+        let mut config = self.shimmed(self.config());
+        config.env_set.retain(|(name, _)| name != "SCEAU_SHIM_MODULE");
+        let reserved = format!("configdir='{database}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=");
+        config.env_set.extend([
+            ("SCEAU_SHIM_MODULE".to_owned(), NSS.to_owned()),
+            ("SCEAU_SHIM_RESERVED".to_owned(), reserved),
+        ]);
+        config.token.label = Some("NSS Certificate DB".to_owned());
+        Some(config)
+    }
+}
