@@ -74,7 +74,7 @@ class Site:
         for path in (secret, credentials):
             path.chmod(0o600)
 
-    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys="", listen=""):
+    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys="", listen="", host="127.0.0.1"):
         """Writes a configuration file and returns its path."""
         tls = ""
         if certificates:
@@ -83,7 +83,7 @@ class Site:
         path.write_text(
             f"""version = 1
 [listen]
-data = "127.0.0.1:{data}"
+data = "{f'[{host}]' if ':' in host else host}:{data}"
 admin = "127.0.0.1:{admin}"
 {listen}
 {tls}
@@ -128,14 +128,16 @@ level = "debug"
         words = head.split()
         return run([*words, "--config", path, *rest], self.env, **options)
 
-    def start(self, name, certificates=None, more="", keys="", listen=""):
+    def start(self, name, certificates=None, more="", keys="", listen="", host="127.0.0.1"):
         """Starts a gateway with its own copy of the keyring and waits until it is ready."""
         keyring = self.folder / f"{name}-keyring"
         if not keyring.exists():
             shutil.copy(self.folder / "keyring", keyring)
         data, admin = free_port(), free_port()
-        config = self.config(name, data, admin, certificates, keyring=keyring, more=more, keys=keys, listen=listen)
-        gateway = Gateway(name, config, data, admin, certificates, self)
+        config = self.config(
+            name, data, admin, certificates, keyring=keyring, more=more, keys=keys, listen=listen, host=host
+        )
+        gateway = Gateway(name, config, data, admin, certificates, self, host)
         self.gateways.append(gateway)
         gateway.start()
         return gateway
@@ -150,18 +152,18 @@ class Gateway:
 
     access_key, secret_key = ACCESS_KEY, SECRET_KEY
 
-    def __init__(self, name, config, data, admin, certificates, site):
-        self.name, self.config, self.site = name, config, site
+    def __init__(self, name, config, data, admin, certificates, site, host="127.0.0.1"):
+        self.name, self.config, self.site, self.host = name, config, site, host
         self.port, self.admin_port = data, admin
         self.scheme = "https" if certificates else "http"
-        self.url = f"{self.scheme}://127.0.0.1:{data}"
+        self.url = f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{data}"
         self.ca = certificates.ca if certificates else None
         self.server = None
 
     def start(self):
         arguments = [require_binary(), "serve", "--config", self.config]
         self.server = Server(self.name, arguments, self.site.folder, self.site.env)
-        self.server.wait_port(self.port)
+        self.server.wait_port(self.port, host=self.host)
         wait_until(f"{self.name} ready", lambda: self.admin("/readyz")[0] == 200, 30)
 
     def admin(self, path):

@@ -46,11 +46,13 @@ def wait_until(what, ready, seconds, step=0.1):
         time.sleep(step)
 
 
-def answers(port):
+def answers(port, host="127.0.0.1"):
     """Whether something accepts connections on a loopback port."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Server:
@@ -77,13 +79,13 @@ class Server:
     def is_running(self):
         return self.child.poll() is None
 
-    def wait_port(self, port, seconds=60):
+    def wait_port(self, port, seconds=60, host="127.0.0.1"):
         """Waits until the server accepts connections; its log is shown when it ends before."""
 
         def ready():
             if not self.is_running():
                 raise RuntimeError(f"{self.name} ended with {self.child.returncode}:\n{self.tail()}")
-            return answers(port)
+            return answers(port, host)
 
         wait_until(f"{self.name} on port {port}", ready, seconds)
 

@@ -1,4 +1,4 @@
-"""A certificate authority and a certificate for 127.0.0.1, made for one run."""
+"""A certificate authority and a certificate for loopback names and addresses, made for one run."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ class Certificates:
         self.ca, self.cert, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
         ca_key, request, extensions = folder / "ca-key.pem", folder / "request.pem", folder / "extensions"
         extensions.write_text(
-            "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n"
+            "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:s3.localhost,DNS:*.s3.localhost\nbasicConstraints=CA:FALSE\n"
             "keyUsage=digitalSignature\nextendedKeyUsage=serverAuth\n"
         )
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -231,10 +231,12 @@ impl Addressing {
 
 fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
     let name = host_name(host).to_ascii_lowercase();
+    // The name of the root, written out: it is the same host.
+    let name = name.strip_suffix('.').unwrap_or(&name);
     if name.parse::<IpAddr>().is_ok() {
         return None;
     }
-    if domains.iter().any(|domain| domain.eq_ignore_ascii_case(&name)) {
+    if domains.iter().any(|domain| domain.eq_ignore_ascii_case(name)) {
         return None;
     }
     // The longest domain wins, so that one domain may lie below another.
@@ -365,6 +367,10 @@ mod tests {
         assert_eq!(split("a.b.s3.example.com", "/"), names("a.b", ""));
         assert_eq!(split("photos.eu.s3.example.com", "/k"), names("photos", "k"));
         assert_eq!(split("eu.s3.example.com", "/buck"), names("buck", ""));
+        assert_eq!(split("buck.s3.example.com.:80", "/k"), names("buck", "k"));
+        assert_eq!(split("s3.example.com.", "/buck/k"), names("buck", "k"));
+        assert_eq!(split("buck.s3.example.com..", "/other/k"), names("other", "k"));
+        assert_eq!(split(".s3.example.com", "/k"), Err(TargetError::BucketName));
         assert_eq!(split("[::1]:9000", "/buck/"), names("buck", ""));
         assert_eq!(split("10.0.0.1", "/"), names("", ""));
         assert_eq!(split("evils3.example.com", "/buck/k"), names("buck", "k"));

@@ -302,8 +302,12 @@ impl Service for Gateway {
         let expects_continue = parts.headers.contains_key(header::EXPECT);
         // An empty body is never polled, so no `100 Continue` goes out. botocore keeps a final answer that
         // came in its place for the next request on the connection: there must be none.
-        let has_no_body = incoming.is_end_stream();
-        let skips_continue = expects_continue && has_no_body;
+        let skips_continue = expects_continue && incoming.is_end_stream();
+        let body_length = if incoming.is_end_stream() {
+            Some(0)
+        } else {
+            http_body::Body::size_hint(&incoming).exact()
+        };
         let resource = parts.uri.path().to_owned();
         let mut body = RequestBody::new(incoming, record.bytes_in.clone());
         // Held until there is an answer: an upload's whole body, but not the body of a read.
@@ -325,8 +329,9 @@ impl Service for Gateway {
             Err(error) => {
                 record.note_error(&error);
                 let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
-                // Whoever takes an empty body leaves nothing of it on the connection.
-                let is_read = has_no_body || drain(body, expects_continue).await;
+                // Also when the refusal came of the body itself: a 404 or a failed checksum costs no connection.
+                let is_over = body_length.is_some_and(|length| record.bytes_in.total() >= length);
+                let is_read = is_over || drain(body, expects_continue).await;
                 if !is_read || skips_continue || error.kind.side() == Side::Gateway {
                     close(&mut answer);
                 }
