@@ -57,6 +57,8 @@ macro_rules! error_codes {
 error_codes! {
     /// The bucket takes no ACLs.
     AccessControlListNotSupported = "AccessControlListNotSupported", 400, Never, "The bucket does not allow ACLs.";
+    /// The bucket's CORS rules do not allow a browser's question.
+    AccessForbidden = "AccessForbidden", 403, Never, "CORSResponse: This CORS request is not allowed.";
     /// The policy or the store refuses the request.
     AccessDenied = "AccessDenied", 403, Never, "Access Denied";
     /// The `Authorization` header cannot be read, or names another region or service.

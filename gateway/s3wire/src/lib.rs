@@ -10,6 +10,7 @@ pub mod bucket_name;
 pub mod checksum;
 pub mod conditional;
 pub mod copy_source;
+pub mod cors;
 pub mod error;
 pub mod etag;
 pub mod headers;

@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use sceau_envelope::Engine;
 use sceau_s3wire::amztime;
 use sceau_s3wire::error::ErrorCode;
-use sceau_s3wire::op::Operation;
+use sceau_s3wire::op::{Document, Operation};
 use sceau_s3wire::router;
 use sceau_s3wire::sigv4::{SERVICE_STS, SigningKeyCache, VerifyRules};
 use tokio::sync::Semaphore;
@@ -27,6 +27,7 @@ use crate::crypt::layout_cache::LayoutCache;
 use crate::crypt::upload_cache::UploadCache;
 use crate::error::{GatewayError, Kind, Result, Side};
 use crate::execute;
+use crate::execute::cors::{self, CorsCache, PageRequest};
 use crate::keyring::KeyringService;
 use crate::limits;
 use crate::listen::{self, Service};
@@ -112,6 +113,8 @@ pub struct Gateway {
     pub layouts: LayoutCache,
     /// States of open uploads used lately.
     pub uploads: UploadCache,
+    /// CORS rules of buckets asked for lately.
+    pub cors: CorsCache,
     /// Signing keys derived lately.
     pub signing_keys: SigningKeyCache,
     /// What signatures must satisfy.
@@ -154,6 +157,7 @@ impl Gateway {
             },
             layouts: LayoutCache::default(),
             uploads: UploadCache::default(),
+            cors: CorsCache::default(),
             signing_keys: SigningKeyCache::new(),
             verify_rules,
             sts_rules,
@@ -217,6 +221,10 @@ impl Gateway {
     ) -> Result<Answer> {
         record.bucket.clone_from(&request.name.bucket);
         record.key.clone_from(&request.name.key);
+        if request.method == Method::OPTIONS {
+            record.operation = "Preflight";
+            return cors::preflight(self, request.name.bucket.as_deref(), &request.headers).await;
+        }
         let started = Instant::now();
         let now = since_epoch().as_secs();
         if let Some(sts) = self.sts.as_ref().filter(|_| sts::answer::is_for_sts(&request)) {
@@ -263,7 +271,22 @@ impl Gateway {
         };
         let plan = request::plan(operation, &head, abilities)?;
         self.metrics.phase(Phase::Plan, planning.elapsed());
-        execute::execute(self, &authorized, plan, body).await
+        let answer = execute::execute(self, &authorized, plan, body).await;
+        if matches!(
+            operation,
+            Operation::Document(Document::PutBucketCors | Document::DeleteBucketCors)
+        ) {
+            self.cors.forget(
+                authorized
+                    .authenticated
+                    .request
+                    .name
+                    .bucket
+                    .as_deref()
+                    .unwrap_or_default(),
+            );
+        }
+        answer
     }
 }
 
@@ -312,15 +335,24 @@ impl Service for Gateway {
         let mut body = RequestBody::new(incoming, record.bytes_in.clone());
         // Held until there is an answer: an upload's whole body, but not the body of a read.
         let _permit = self.permits.acquire().await;
+        let mut page = None;
         let outcome = match listen::check_framing(&parts) {
             Err(why) => Err(GatewayError::client(ErrorCode::InvalidRequest, why)),
             Ok(()) => match RawRequest::parse(parts, remote, is_tls, &self.settings.domains) {
                 Err(error) => Err(error),
-                Ok(raw) => self.answer(raw, &mut body, &mut record).await,
+                Ok(raw) => {
+                    page = PageRequest::of(&raw.method, &raw.headers, raw.name.bucket.as_deref());
+                    self.answer(raw, &mut body, &mut record).await
+                }
             },
+        };
+        let told = match &page {
+            Some(page) => page.answer(&self).await,
+            None => http::HeaderMap::new(),
         };
         match outcome {
             Ok(mut answer) => {
+                answer.headers.extend(told);
                 if skips_continue {
                     close(&mut answer);
                 }
@@ -329,6 +361,7 @@ impl Service for Gateway {
             Err(error) => {
                 record.note_error(&error);
                 let mut answer = respond::error_answer(&error, &record.id, &resource, is_head);
+                answer.headers.extend(told);
                 // Also when the refusal came of the body itself: a 404 or a failed checksum costs no connection.
                 let is_over = body_length.is_some_and(|length| record.bytes_in.total() >= length);
                 let is_read = is_over || drain(body, expects_continue).await;

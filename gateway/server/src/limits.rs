@@ -127,3 +127,15 @@ pub const FORM_WHOLE_BYTES_MAX: u64 = 64 * 1024;
 
 /// How long the fields in front of a form's file may take to arrive, or the whole of a short form.
 pub const FORM_HEAD_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a bucket's CORS rules are kept, and the longest that a change made elsewhere goes unnoticed.
+pub const CORS_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Buckets whose CORS rules are kept.
+pub const CORS_BUCKETS_MAX: usize = 1_000;
+
+/// CORS rules fetched at once: anybody can ask for them.
+pub const CORS_FETCHES_MAX: usize = 4;
+
+/// How long the store may take for a bucket's CORS rules.
+pub const CORS_WAIT: Duration = Duration::from_secs(5);

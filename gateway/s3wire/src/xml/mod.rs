@@ -6,6 +6,7 @@
 mod answer;
 mod attributes;
 mod buckets;
+mod cors;
 mod delete;
 mod listing;
 mod parts;
@@ -17,6 +18,7 @@ pub mod write;
 pub use answer::{CompletedUpload, CopyOutcome, InitiatedUpload, StoreAnswer, StoreError, parse_error};
 pub use attributes::{AttributeParts, ObjectAttributes};
 pub use buckets::{BucketEntry, BucketList, parse_bucket_configuration, parse_location, write_location};
+pub use cors::{CORS_RULES_MAX, parse_cors};
 pub use delete::{DELETE_KEYS_MAX, DeleteEntry, DeleteError, DeleteOutcome, DeleteRequest, DeletedEntry};
 pub use listing::{ListPage, ListedObject, ListedUpload, UploadPage};
 pub use parts::{
