@@ -193,8 +193,15 @@ fn is_for_forms(name: &HeaderName) -> bool {
     }
     match request_treatment(name.as_str()) {
         RequestTreatment::SealedMetadata | RequestTreatment::Forwarded | RequestTreatment::Refused(_) => true,
-        RequestTreatment::Consumed => name == "content-md5" || name.as_str().starts_with("x-amz-checksum-"),
-        RequestTreatment::Mapped | RequestTreatment::Dropped => false,
+        RequestTreatment::Consumed => {
+            name == "content-md5"
+                || ["x-amz-checksum-", "x-amz-server-side-encryption-customer-"]
+                    .iter()
+                    .any(|start| name.as_str().starts_with(start))
+        }
+        // Planned as in a PutObject.
+        RequestTreatment::Mapped => name.as_str().starts_with("x-amz-server-side-encryption"),
+        RequestTreatment::Dropped => false,
     }
 }
 
