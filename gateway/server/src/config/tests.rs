@@ -163,6 +163,8 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "cert",
         "key =",
         "key_file",
+        "scheme",
+        "profile",
         "account",
         "url",
         "audiences",
