@@ -10,6 +10,7 @@ import json
 import re
 import urllib.parse
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
@@ -344,6 +345,23 @@ def test_what_is_not_promised(plain):
     assert tags_of(plain.s3, bucket, "k") == [("state", "old")]
     store.delete_object_tagging(Bucket=bucket, Key="k")
     assert tags_of(plain.s3, bucket, "k") == []
+
+
+@pytest.mark.gateway
+def test_tags_and_an_object_written_at_once(plain):
+    """Tags sealed for an object that is replaced meanwhile are sealed again for the one that took its place."""
+    bucket = plain.new_bucket()
+    clients = [plain.boto(), plain.boto()]
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(40):
+            plain.s3.put_object(Bucket=bucket, Key="k", Body=b"old", Tagging="old=1")
+            calls = [
+                pool.submit(put_tags, clients[0], bucket, "k", {"new": str(number)}),
+                pool.submit(clients[1].put_object, Bucket=bucket, Key="k", Body=b"new"),
+            ]
+            for call in calls:
+                call.result()
+            assert tags_of(plain.s3, bucket, "k") in ([], [("new", str(number))])
 
 
 @pytest.mark.gateway
