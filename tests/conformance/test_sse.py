@@ -39,12 +39,13 @@ kms_key_names = ["payroll"]
 
 
 @pytest.fixture(scope="module")
-def served(work, store, token, certificates):
+def served(work, store, certificates):
     """One site with its own policy: a gateway over https and one over http."""
     from harness.fronts import boto
     from harness.gateway import Site
+    from harness.softhsm import Token
 
-    site = Site(work / "sse-site", store, token, "sse-control")
+    site = Site(work / "sse-site", store, Token(work / "sse-softhsm"), "sse-control")
     boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
     policy = site.folder / "policy.toml"
     policy.write_text(policy.read_text() + SETTINGS)
