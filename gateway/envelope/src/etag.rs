@@ -43,6 +43,14 @@ pub fn join_part_etag(store: &str, ticket: Option<&str>) -> String {
     }
 }
 
+/// Splits off the checksum in front of a part's ETag (§8.3), if there is one.
+pub fn split_checksum(client: &str) -> (Option<&str>, &str) {
+    match client.split_once('.') {
+        Some((checksum, rest)) => (Some(checksum), rest),
+        None => (None, client),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,12 @@ impl ObjectSecrets {
         prf_bytes(key.expose(), "ticket-mac", fields)
     }
 
+    /// The MAC over a part's checksum, beside its ticket.
+    pub(crate) fn checksum_mac(&self, fields: &[&[u8]]) -> [u8; 16] {
+        let key = prf_key(self.dek.expose(), "ticket", &[&self.oid.0]);
+        prf_bytes(key.expose(), "ticket-sum", fields)
+    }
+
     pub(crate) fn tags_key(&self) -> SecretKey {
         prf_key(self.dek.expose(), "tags", &[&self.oid.0])
     }

@@ -11,6 +11,31 @@ use crate::error::TicketError;
 use crate::prf::Lp;
 use crate::secrets::{FloeIv, ObjectSecrets, PartNumber};
 
+/// Encodes the checksum that an upload announced, of one part, for the ETag that the client keeps: it
+/// stands in front of `etag`, the part's ETag with its ticket, and vouches for that attempt only.
+pub fn encode_checksum(secrets: &ObjectSecrets, part: PartNumber, etag: &str, checksum: &[u8]) -> String {
+    let mac = checksum_mac(secrets, part, etag, checksum);
+    BASE64URL_NOPAD.encode(&[checksum, &mac].concat())
+}
+
+/// The checksum that [`encode_checksum`] put into `text`; `None` unless it is authentic for part and ETag.
+pub fn verify_checksum(text: &str, secrets: &ObjectSecrets, part: PartNumber, etag: &str) -> Option<Vec<u8>> {
+    let text = Some(text).filter(|text| text.len() <= CHECKSUM_CHARS_MAX)?;
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+    let (checksum, mac) = bytes.split_last_chunk::<16>()?;
+    let expected = checksum_mac(secrets, part, etag, checksum);
+    bool::from(expected.ct_eq(mac)).then(|| checksum.to_vec())
+}
+
+fn checksum_mac(secrets: &ObjectSecrets, part: PartNumber, etag: &str, checksum: &[u8]) -> [u8; 16] {
+    let (etag, checksum) = (Lp::new(etag.as_bytes()), Lp::new(checksum));
+    let ([etag_length, etag_bytes], [length, bytes]) = (etag.pieces(), checksum.pieces());
+    secrets.checksum_mac(&[&part.to_bytes(), etag_length, etag_bytes, length, bytes])
+}
+
+/// Most characters of a checksum in front of an ETag: a SHA-512 and its MAC.
+const CHECKSUM_CHARS_MAX: usize = 108;
+
 /// Length of a ticket in characters.
 pub const TICKET_CHARS: usize = 82;
 

@@ -6,6 +6,7 @@
 
 use super::read::{CONTROL_DOCUMENT_BYTES_MAX, Reader, XmlError};
 use super::write::XmlWriter;
+use crate::checksum::{Algorithm, ChecksumType};
 use crate::etag;
 
 /// What a store said: its answer, or an error in its place.
@@ -64,6 +65,8 @@ pub struct CompletedUpload {
     pub key: String,
     /// The entity tag, without quotes.
     pub etag: String,
+    /// Checksum of the whole: algorithm, value as headers carry it, and what it covers.
+    pub checksum: Option<(Algorithm, String, ChecksumType)>,
 }
 
 /// Reads an `Error` document.
@@ -236,6 +239,10 @@ impl CompletedUpload {
         xml.element("Bucket", &self.bucket);
         xml.key_element("Key", &self.key);
         xml.element("ETag", &etag::quoted(&self.etag));
+        if let Some((algorithm, value, kind)) = &self.checksum {
+            xml.element(algorithm.element_name(), value);
+            xml.element("ChecksumType", kind.name());
+        }
         xml.close("CompleteMultipartUploadResult");
         xml.finish()
     }

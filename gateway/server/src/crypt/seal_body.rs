@@ -149,6 +149,8 @@ fn gone(error: &hyper::Error) -> GatewayError {
 pub struct SealedFacts {
     /// Checksums of the plaintext that the client sent and that were verified.
     pub checksums: Vec<Value>,
+    /// The checksum that the upload announced.
+    pub announced: Option<Value>,
     /// CRC-64/NVME of the plaintext.
     pub crc64: Value,
 }
@@ -223,6 +225,7 @@ pub struct SealSource {
     frame: Bytes,
     segment: SegmentBuf,
     crc64: Option<Hasher>,
+    announced: Option<Hasher>,
     tail: Tail,
     facts: Option<SealedFacts>,
     step: Step,
@@ -241,6 +244,8 @@ pub struct SealInput {
     pub part: PartNumber,
     /// What follows the part.
     pub tail: Tail,
+    /// The checksum that the upload announced, to be computed.
+    pub announced: Option<Algorithm>,
 }
 
 impl SealSource {
@@ -258,6 +263,7 @@ impl SealSource {
             frame: Bytes::new(),
             segment: SegmentBuf::new(),
             crc64: Some(Hasher::new(Algorithm::Crc64Nvme)),
+            announced: input.announced.map(Hasher::new),
             tail: input.tail,
             facts: None,
             step: Step::Header,
@@ -338,6 +344,9 @@ impl SealSource {
         if let Some(crc64) = &mut self.crc64 {
             crc64.update(&plain);
         }
+        if let Some(announced) = &mut self.announced {
+            announced.update(&plain);
+        }
         self.frame = plain;
         Ok(())
     }
@@ -352,7 +361,12 @@ impl SealSource {
         let checksums = self.plain.finish()?;
         let crc64 = self.crc64.take().map(Hasher::finish);
         let crc64 = crc64.ok_or_else(|| GatewayError::new(Kind::Internal, "a body was judged twice"))?;
-        self.facts = Some(SealedFacts { checksums, crc64 });
+        let announced = self.announced.take().map(Hasher::finish);
+        self.facts = Some(SealedFacts {
+            checksums,
+            announced,
+            crc64,
+        });
         Poll::Ready(Ok(()))
     }
 

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
-use sceau_envelope::etag::{PartEtag, split_part_etag};
+use sceau_envelope::etag::{PartEtag, UNPINNED_SUFFIX, split_checksum, split_part_etag};
 use sceau_envelope::keyring::Pinning;
 use sceau_envelope::multipart::{self, SealedState};
 use sceau_envelope::secrets::{ObjectSecrets, PartNumber};
-use sceau_envelope::ticket::Ticket;
+use sceau_envelope::ticket::{Ticket, verify_checksum};
 use sceau_envelope::trailer::{Manifest, PartEntry};
-use sceau_envelope::{Checksum, ChecksumAlgorithm, ObjectHeader, UploadState, size};
+use sceau_envelope::{ObjectHeader, UploadState, size};
 use sceau_kms::Reason;
-use sceau_s3wire::checksum::{self, Algorithm, Value};
+use sceau_s3wire::checksum::{self, Algorithm, ChecksumType, HeaderMeaning, Value};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
 use sceau_s3wire::xml::{self, CompletedPart, CompletedUpload, InitiatedUpload};
@@ -33,6 +33,7 @@ use crate::execute::store_upload::StoreUpload;
 use crate::execute::{parts, tagging};
 use crate::limits;
 use crate::plan::fault;
+use crate::plan::metadata::{self, WholeChecksum};
 use crate::plan::request::{PutPlan, UploadRef};
 use crate::plan::sse;
 use crate::respond::Answer;
@@ -194,6 +195,8 @@ async fn forget(gateway: &Gateway, upload: &UploadRef, opened: &OpenUpload) {
 struct Chosen {
     entry: PartEntry,
     store_etag: String,
+    /// The value of the checksum that the upload announced, where the ETag vouches for it.
+    checksum: Option<Value>,
 }
 
 /// CompleteMultipartUpload.
@@ -210,9 +213,12 @@ pub async fn complete(
     let opened = open_upload(gateway, &bucket, &upload).await?;
     let chosen = choose(gateway, &bucket, &upload, &opened, &listed).await?;
     check_sizes(&chosen)?;
-    let whole_crc = whole_crc(&chosen);
-    check_whole(&request.authenticated.request.headers, whole_crc)?;
-    let checksum = whole_crc.and_then(|crc| Checksum::full(ChecksumAlgorithm::Crc64Nvme, crc.bytes()));
+    let whole_crc = whole_crc(&chosen).map(WholeChecksum::Full);
+    let whole = announced_whole(&opened, &chosen);
+    check_whole(&request.authenticated.request.headers, &[whole_crc, whole])?;
+    let shown = whole.or(whole_crc);
+    let kept = whole.and_then(|whole| whole.to_sealed());
+    let checksum = kept.or_else(|| whole_crc?.to_sealed());
     let entries = chosen.iter().map(|part| part.entry).collect();
     let manifest = Manifest::multipart(entries, checksum).map_err(fault::seal_error)?;
     let trailer = manifest
@@ -240,6 +246,7 @@ pub async fn complete(
         bucket: upload.name.bucket,
         key: upload.name.key,
         etag,
+        checksum: shown.map(|whole| (whole.value().algorithm(), whole.text(), whole.kind())),
     };
     let mut answer = Answer::xml(result.to_xml());
     answer
@@ -265,14 +272,18 @@ async fn choose(
     for part in listed {
         let number =
             PartNumber::upload(part.number).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
-        let etag = split_part_etag(&part.etag).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+        let (checksum, etag) = part_checksum(opened, number, &part.etag)?;
+        let etag = split_part_etag(etag).ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
         if etag.ticket.is_none() && is_strict {
             return Err(GatewayError::client(
                 ErrorCode::InvalidPart,
                 "This bucket's policy demands the entity tag that the upload of the part answered.",
             ));
         }
-        chosen.push(choose_one(&opened.state.secrets, number, etag, &known)?);
+        let mut found = choose_one(&opened.state.secrets, number, etag, &known)?;
+        found.checksum = checksum;
+        check_named(part, &found)?;
+        chosen.push(found);
     }
     Ok(chosen)
 }
@@ -309,7 +320,62 @@ fn choose_one(
     Ok(Chosen {
         entry,
         store_etag: etag.store.to_owned(),
+        checksum: None,
     })
+}
+
+/// The checksum in front of a part's ETag, and the rest. Attack considered: a client, or who changes what it
+/// keeps, puts in another value or another part's (the value is under the upload's own key, with part and
+/// attempt).
+fn part_checksum<'a>(
+    opened: &OpenUpload,
+    number: PartNumber,
+    etag: &'a str,
+) -> Result<(Option<Value>, &'a str)> {
+    let Some(algorithm) = parts::announced(opened).filter(|_| !etag.ends_with(UNPINNED_SUFFIX)) else {
+        return Ok((None, etag));
+    };
+    let (Some(text), rest) = split_checksum(etag) else {
+        return Ok((None, etag));
+    };
+    let bytes = verify_checksum(text, &opened.state.secrets, number, rest);
+    let value = bytes.and_then(|bytes| Value::from_bytes(algorithm, &bytes));
+    let value = value.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+    Ok((Some(value), rest))
+}
+
+/// Compares the checksums that the client names for a part with those of what it sent.
+fn check_named(part: &CompletedPart, found: &Chosen) -> Result<()> {
+    let crc64 =
+        Value::from_bytes(Algorithm::Crc64Nvme, &found.entry.crc64).filter(|_| found.entry.iv.is_some());
+    for (name, text) in &part.checksums {
+        let HeaderMeaning::Value(algorithm) = Algorithm::from_name(name) else {
+            return Err(GatewayError::code(ErrorCode::MalformedXml));
+        };
+        let named = Value::from_base64(algorithm, text.as_bytes());
+        let named = named.ok_or_else(|| GatewayError::code(ErrorCode::InvalidPart))?;
+        let mut known = [crc64, found.checksum].into_iter().flatten();
+        if known.any(|value| value.algorithm() == algorithm && value != named) {
+            return Err(GatewayError::code(ErrorCode::InvalidPart));
+        }
+    }
+    Ok(())
+}
+
+/// The checksum of the whole that the upload announced; none where a part's is not known.
+fn announced_whole(opened: &OpenUpload, chosen: &[Chosen]) -> Option<WholeChecksum> {
+    let (_, kind) = metadata::remembered(&opened.state.metadata)?;
+    let algorithm = parts::announced(opened)?;
+    let values: Option<Vec<_>> = chosen.iter().map(|part| part.checksum).collect();
+    let values = values?;
+    match kind {
+        ChecksumType::Composite => checksum::composite(algorithm, &values).map(WholeChecksum::Composite),
+        ChecksumType::FullObject => {
+            let lengths = chosen.iter().map(|part| part.entry.plain_len);
+            let parts: Vec<_> = values.into_iter().zip(lengths).collect();
+            checksum::combine(algorithm, &parts).map(WholeChecksum::Full)
+        }
+    }
 }
 
 fn check_sizes(chosen: &[Chosen]) -> Result<()> {
@@ -339,26 +405,26 @@ fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
 
 /// Checks a checksum of the whole object that the client names at completion. What cannot be checked is
 /// refused: accepting it would say that it was.
-fn check_whole(client: &HeaderMap, whole: Option<Value>) -> Result<()> {
+fn check_whole(client: &HeaderMap, known: &[Option<WholeChecksum>]) -> Result<()> {
     for algorithm in Algorithm::ALL {
         let Some(named) = client.get(algorithm.header_name()) else {
             continue;
         };
-        // `-N` marks a composite value: a checksum of checksums, which the parts' own checks cover.
-        if named.as_bytes().contains(&b'-') {
-            continue;
-        }
-        let named = Value::from_base64(algorithm, named.as_bytes())
-            .ok_or_else(|| GatewayError::code(ErrorCode::InvalidRequest))?;
-        match whole {
-            Some(whole) if algorithm == Algorithm::Crc64Nvme && whole == named => {}
-            Some(_) if algorithm == Algorithm::Crc64Nvme => {
-                return Err(GatewayError::code(ErrorCode::BadDigest));
-            }
-            Some(_) | None => {
+        let is_composite = named.as_bytes().contains(&b'-');
+        let mut known = known.iter().flatten();
+        let found = known.find(|whole| {
+            let kind = whole.kind() == ChecksumType::Composite;
+            whole.value().algorithm() == algorithm && kind == is_composite
+        });
+        match found {
+            Some(found) if found.text().as_bytes() == named.as_bytes() => {}
+            Some(_) => return Err(GatewayError::code(ErrorCode::BadDigest)),
+            // A checksum of checksums, which the parts' own checks cover.
+            None if is_composite => {}
+            None => {
                 return Err(GatewayError::client(
                     ErrorCode::NotImplemented,
-                    "A checksum of the whole upload is verified as CRC64NVME only.",
+                    "A checksum of the whole upload is verified as CRC64NVME, or as the upload announced it.",
                 ));
             }
         }

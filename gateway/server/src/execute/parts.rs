@@ -11,9 +11,9 @@ use sceau_envelope::etag::join_part_etag;
 use sceau_envelope::multipart::stash_name;
 use sceau_envelope::secrets::PartNumber;
 use sceau_envelope::size;
-use sceau_envelope::ticket::Ticket;
+use sceau_envelope::ticket::{Ticket, encode_checksum};
 use sceau_kms::Reason;
-use sceau_s3wire::checksum::Value;
+use sceau_s3wire::checksum::{Algorithm, Value};
 use sceau_s3wire::copy_source::CopySource;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::range::RangeSpec;
@@ -34,6 +34,7 @@ use crate::execute::stored_object::{self, ObjectQuery, Reader};
 use crate::limits;
 use crate::plan::customer_key::{self, CustomerKey};
 use crate::plan::fault;
+use crate::plan::metadata;
 use crate::plan::request::UploadRef;
 use crate::plan::sse;
 use crate::respond::Answer;
@@ -75,6 +76,7 @@ pub async fn upload(
         answer.headers.insert(http::header::ETAG, etag);
     }
     echo_checksums(&sealed.facts.checksums, &mut answer.headers);
+    echo_checksums(sealed.facts.announced.as_slice(), &mut answer.headers);
     answer.headers.remove("x-amz-checksum-type");
     sse::echo(&opened.state.metadata, &mut answer.headers);
     Ok(answer)
@@ -172,6 +174,7 @@ async fn seal_part(
         secrets,
         part,
         tail: Tail::Nothing,
+        announced: announced(opened),
     };
     let source = SealSource::new(&gateway.engine, input)?;
     let length =
@@ -210,10 +213,18 @@ async fn seal_part(
     };
     let ticket = ticket.encode(&opened.state.secrets, part, &store_etag);
     let ticket = ticket.ok_or_else(|| GatewayError::new(Kind::Internal, "a part has no ticket"))?;
-    Ok(SealedPart {
-        facts,
-        etag: join_part_etag(&store_etag, Some(&ticket)),
-    })
+    let mut etag = join_part_etag(&store_etag, Some(&ticket));
+    if let Some(value) = &facts.announced {
+        let checksum = encode_checksum(&opened.state.secrets, part, &etag, value.bytes());
+        etag = format!("{checksum}.{etag}");
+    }
+    Ok(SealedPart { facts, etag })
+}
+
+/// The checksum that the upload announced, where a ticket has no place for it.
+pub fn announced(opened: &OpenUpload) -> Option<Algorithm> {
+    let (algorithm, _) = metadata::remembered(&opened.state.metadata)?;
+    Some(algorithm).filter(|algorithm| *algorithm != Algorithm::Crc64Nvme)
 }
 
 fn crc_bytes(value: &Value) -> [u8; 8] {

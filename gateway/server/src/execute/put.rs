@@ -50,6 +50,7 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
             plain_len,
             secrets: Arc::clone(&secrets),
             part: PartNumber::SINGLE,
+            announced: None,
             tail: Tail::SingleTrailer {
                 is_checksum_in_header: declared.is_some(),
             },

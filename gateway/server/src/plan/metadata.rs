@@ -17,6 +17,9 @@ use crate::error::{GatewayError, Result};
 /// name follows, in lower case. The value is the digest.
 const KEPT_CHECKSUM: &str = "sceau-checksum-";
 
+/// Reserved name that remembers an announced algorithm for which the format has no code; composite.
+const ANNOUNCED: &str = "sceau-announced";
+
 /// What S3 calls the type of an object that has none.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
@@ -172,7 +175,7 @@ fn kept_name(algorithm: Algorithm) -> String {
 }
 
 /// The checksum that an upload announces at its creation.
-pub fn declared_checksum(client: &HeaderMap) -> Result<Option<DeclaredChecksum>> {
+pub fn announced(client: &HeaderMap) -> Result<Option<(Algorithm, ChecksumType)>> {
     let text = |name| {
         client
             .get(name)
@@ -206,10 +209,39 @@ pub fn declared_checksum(client: &HeaderMap) -> Result<Option<DeclaredChecksum>>
             "The checksum type cannot be used with the checksum algorithm.",
         ));
     }
-    Ok(sealed_algorithm(algorithm).map(|algorithm| DeclaredChecksum {
-        algorithm,
-        composite: kind == ChecksumType::Composite,
-    }))
+    Ok(Some((algorithm, kind)))
+}
+
+/// Remembers what an upload announced.
+pub fn remember_announced(announced: (Algorithm, ChecksumType), metadata: &mut Metadata) {
+    let (algorithm, kind) = announced;
+    match sealed_algorithm(algorithm) {
+        Some(algorithm) => {
+            let composite = kind == ChecksumType::Composite;
+            metadata.declared_checksum = Some(DeclaredChecksum { algorithm, composite });
+        }
+        None => {
+            let name = algorithm.name().as_bytes().to_vec();
+            metadata.user.push((ANNOUNCED.to_owned(), name));
+        }
+    }
+}
+
+/// What an upload with this metadata announced.
+pub fn remembered(metadata: &Metadata) -> Option<(Algorithm, ChecksumType)> {
+    if let Some(declared) = metadata.declared_checksum {
+        let kind = if declared.composite {
+            ChecksumType::Composite
+        } else {
+            ChecksumType::FullObject
+        };
+        return Some((wire_algorithm(declared.algorithm), kind));
+    }
+    let (_, name) = metadata.user.iter().find(|(name, _)| name == ANNOUNCED)?;
+    match Algorithm::from_name(std::str::from_utf8(name).ok()?) {
+        HeaderMeaning::Value(algorithm) => Some((algorithm, ChecksumType::Composite)),
+        HeaderMeaning::NotAValue | HeaderMeaning::Unknown => None,
+    }
 }
 
 fn refused(message: &'static str) -> GatewayError {

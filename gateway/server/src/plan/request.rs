@@ -420,7 +420,9 @@ fn source_customer(head: &Head<'_>) -> Result<Option<CustomerKey>> {
 
 fn create_upload(head: &Head<'_>, store: StoreAbilities) -> Result<PutPlan> {
     let mut plan = put(head, store)?;
-    plan.metadata.declared_checksum = metadata::declared_checksum(head.headers)?;
+    if let Some(announced) = metadata::announced(head.headers)? {
+        metadata::remember_announced(announced, &mut plan.metadata);
+    }
     Ok(plan)
 }
 
