@@ -515,6 +515,7 @@ fn small_answers_are_written_as_s3_writes_them_and_read_back() {
         bucket: "b".into(),
         key: "k".into(),
         etag: "e-2".into(),
+        checksum: None,
     };
     assert_eq!(
         CompletedUpload::parse(&done.to_xml()),
