@@ -13,6 +13,7 @@ pub mod keyring;
 pub mod memory;
 pub mod metadata;
 pub mod payload;
+pub mod post_form;
 pub mod record;
 pub mod router;
 pub mod state;

@@ -127,5 +127,12 @@ fn bodies(put: &impl Fn(&str, &str, &[u8])) {
     }
     let raw = [2, 1, 1, 0, 0, 3, 0, 0, 0, 0, 0, 5];
     put("payload", "raw", &[&raw[..], b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n"].concat());
+    let file = "Content-Disposition: form-data; name=\"file\"; filename=\"C:\\f\"\r\nContent-Type: a/b\r\n\r\ncontent\r\n--b-x--\r\n";
+    let form = format!("--b-x\r\nContent-Disposition: form-data; name=\"Key\"\r\n\r\nk\r\n--b-x\r\n{file}");
+    put("post_form", "raw", &[&[0, 1, 7][..], form.as_bytes()].concat());
+    put("post_form", "honest", &[&[1, 1, 7, 0, 0, 0, 0, 2, 3][..], b"abc", &[4], b"\r\n--", &[5], b"12345", &[3]].concat());
+    put("post_form", "cut", &[&[1, 1, 7, 4, 0, 90, 0, 1, 3][..], b"abc", &[5], b"12345", &[3]].concat());
+    let conditions = "{\"bucket\":\"bkt\"},[\"starts-with\",\"$key\",\"u\"],{\"acl\":\"p\"},[\"content-length-range\",1,9]";
+    put("post_form", "policy", &[&[2, 3][..], b"u/n", &[1, 0, 1], b"p", conditions.as_bytes()].concat());
     put("payload", "raw-extension", &[&raw[..], b"5;a=b\r\nhello\r\n0;chunk-signature=00\r\n\r\n"].concat());
 }
