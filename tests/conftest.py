@@ -7,6 +7,7 @@ import pytest
 from harness import settings
 from harness.fronts import Front
 from harness.gateway import Dev, Site
+from harness.report import Report
 from harness.softhsm import Token
 from harness.stores import EmbeddedStore, SeaweedFS
 from harness.tls import Certificates
@@ -23,6 +24,23 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow; runs with ./test --full"))
         if item.get_closest_marker("gateway") and settings.DIRECT:
             item.add_marker(pytest.mark.skip(reason="needs the gateway; this run is against the bare store"))
+
+
+DIFFERENTIAL = Report()
+
+
+@pytest.fixture(scope="session")
+def report():
+    """What the differential suite finds."""
+    return DIFFERENTIAL
+
+
+def pytest_terminal_summary(terminalreporter):
+    DIFFERENTIAL.write()
+    if DIFFERENTIAL.stores:
+        terminalreporter.section("differences between the stores and the gateway")
+    for line in DIFFERENTIAL.lines():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ admin = "127.0.0.1:{admin}"
 [store]
 endpoint = "{self.store.url}"
 control_bucket = "{self.control_bucket}"
+{getattr(self.store, "gateway_lines", "")}
 [store.credentials]
 source = "static"
 access_key = "{self.store.access_key}"

@@ -10,8 +10,14 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SCEAU_BINARY", ROOT / "target" / "release" / "sceau"))
 # Point the clients at the bare store, to check the suites themselves.
 DIRECT = os.environ.get("SCEAU_TEST_DIRECT") == "1"
-# The embedded store's example server: with DIRECT, one more store to check the suites against.
-DEVSTORE = os.environ.get("SCEAU_TEST_DEVSTORE")
+# The embedded store's example server.
+DEVSTORE = os.environ.get("SCEAU_TEST_DEVSTORE") or next(
+    (str(path) for path in [BINARY.parent / "examples" / "serve"] if path.exists()), None
+)
+# Only these stores in the differential suite, by name; empty: all.
+STORES = [name for name in os.environ.get("SCEAU_TEST_STORES", "").split(",") if name]
+# The folder for results from which docs/compatibility.md is made.
+RESULTS = os.environ.get("SCEAU_RESULTS")
 # The slow matrix.
 FULL = os.environ.get("SCEAU_TEST_FULL") == "1"
 # Sizes of the memory test, in MiB, and the number of transfers at once.

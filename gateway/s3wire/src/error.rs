@@ -119,6 +119,8 @@ error_codes! {
     InvalidRequest = "InvalidRequest", 400, Never, "Invalid Request";
     /// The security credentials are not valid.
     InvalidSecurity = "InvalidSecurity", 403, Never, "The provided security credentials are not valid.";
+    /// The storage class is none that the store has.
+    InvalidStorageClass = "InvalidStorageClass", 400, Never, "The storage class that you specified is not valid.";
     /// A tag breaks the rules.
     InvalidTag = "InvalidTag", 400, Never, "The tag provided was not a valid tag.";
     /// The bucket for logs cannot take them.

@@ -428,6 +428,10 @@ fn completions_outside_the_interface_are_refused() {
         ),
         ("<Part><ETag>e</ETag></Part>".into(), ErrorCode::MalformedXml),
         (
+            "<Part><PartNumber>x</PartNumber><ETag>e</ETag></Part>".into(),
+            ErrorCode::MalformedXml,
+        ),
+        (
             "<Part><PartNumber>1</PartNumber><ETag>e</ETag><X/></Part>".into(),
             ErrorCode::MalformedXml,
         ),
@@ -517,10 +521,16 @@ fn small_answers_are_written_as_s3_writes_them_and_read_back() {
         etag: "e-2".into(),
         checksum: None,
     };
-    assert_eq!(
-        CompletedUpload::parse(&done.to_xml()),
-        Ok(StoreAnswer::Done(done))
-    );
+    let without_tag = CompletedUpload {
+        etag: String::new(),
+        ..done.clone()
+    };
+    for done in [done, without_tag] {
+        assert_eq!(
+            CompletedUpload::parse(&done.to_xml()),
+            Ok(StoreAnswer::Done(done))
+        );
+    }
 }
 
 #[test]

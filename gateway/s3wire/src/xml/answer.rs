@@ -208,7 +208,8 @@ impl CompletedUpload {
     ///
     /// # Errors
     ///
-    /// [`XmlError`] when it is neither the answer nor an error, or has no entity tag.
+    /// [`XmlError`] when it is neither the answer nor an error, or says nothing. The entity tag may be
+    /// empty: Ceph before version 17 answers so when the tag is not there yet.
     pub fn parse(document: &[u8]) -> Result<StoreAnswer<Self>, XmlError> {
         let answer = read_answer(
             document,
@@ -225,12 +226,14 @@ impl CompletedUpload {
             },
         )?;
         match &answer {
-            StoreAnswer::Done(done) if done.etag.is_empty() => Err(XmlError::Unexpected),
+            StoreAnswer::Done(done) if done.etag.is_empty() && done.key.is_empty() => {
+                Err(XmlError::Unexpected)
+            }
             StoreAnswer::Done(_) | StoreAnswer::Failed(_) => Ok(answer),
         }
     }
 
-    /// The document for a client. The entity tag is written as it is, in quotes.
+    /// The document for a client. The entity tag is written as it is, in quotes, unless there is none.
     #[must_use]
     pub fn to_xml(&self) -> Vec<u8> {
         let mut xml = XmlWriter::document();
@@ -238,7 +241,11 @@ impl CompletedUpload {
         xml.element("Location", &self.location);
         xml.element("Bucket", &self.bucket);
         xml.key_element("Key", &self.key);
-        xml.element("ETag", &etag::quoted(&self.etag));
+        if self.etag.is_empty() {
+            xml.element("ETag", "");
+        } else {
+            xml.element("ETag", &etag::quoted(&self.etag));
+        }
         if let Some((algorithm, value, kind)) = &self.checksum {
             xml.element(algorithm.element_name(), value);
             xml.element("ChecksumType", kind.name());

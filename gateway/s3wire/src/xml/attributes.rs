@@ -66,7 +66,7 @@ impl AttributeParts {
         xml.open("ObjectParts");
         xml.element("PartsCount", &self.total.to_string());
         xml.element("PartNumberMarker", &self.marker.to_string());
-        if let Some((last, _)) = self.parts.last().filter(|_| self.is_truncated) {
+        if let Some((last, _)) = self.parts.last() {
             xml.element("NextPartNumberMarker", &last.to_string());
         }
         xml.element("MaxParts", &self.parts_max.to_string());

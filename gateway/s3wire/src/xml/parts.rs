@@ -55,6 +55,14 @@ pub fn parse_completed_parts(document: &[u8]) -> Result<Vec<CompletedPart>, Erro
     }
 }
 
+/// A text that is no number is a matter of the document, a number that no part can have one of the argument.
+fn completed_number(text: &str) -> Result<u16, ErrorCode> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ErrorCode::MalformedXml);
+    }
+    crate::router::part_number(text).map_err(|error| error.code)
+}
+
 fn read_completed(reader: &mut Reader<'_>) -> Result<CompletedPart, ErrorCode> {
     let mut part = CompletedPart::default();
     while let Some(name) = reader.child().map_err(XmlError::code)? {
@@ -63,7 +71,7 @@ fn read_completed(reader: &mut Reader<'_>) -> Result<CompletedPart, ErrorCode> {
             Some(algorithm) if !text.is_empty() => part.checksums.push((algorithm.to_owned(), text)),
             Some(_) => {}
             None if name == "PartNumber" => {
-                part.number = crate::router::part_number(text.trim()).map_err(|error| error.code)?;
+                part.number = completed_number(text.trim())?;
             }
             None if name == "ETag" => part.etag = etag::opaque(text.trim()).to_owned(),
             None => return Err(ErrorCode::MalformedXml),
@@ -169,7 +177,10 @@ impl PartList {
     /// [`XmlError`] when it is not one.
     pub fn parse(document: &[u8]) -> Result<Self, XmlError> {
         let mut reader = Reader::new(document, CONTROL_DOCUMENT_BYTES_MAX)?;
-        reader.expect_root("ListPartsResult")?;
+        // The second is moto's.
+        if !matches!(reader.root()?, "ListPartsResult" | "ListPartsResponse") {
+            return Err(XmlError::Unexpected);
+        }
         let mut list = Self::default();
         while let Some(name) = reader.child()? {
             match name {

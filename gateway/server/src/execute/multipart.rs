@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sceau_envelope::etag::{PartEtag, UNPINNED_SUFFIX, split_checksum, split_part_etag};
 use sceau_envelope::keyring::Pinning;
 use sceau_envelope::multipart::{self, SealedState};
@@ -56,6 +56,13 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
         metadata: plan.metadata.clone(),
     };
     let value = seal_header(gateway, &bucket, &plan.name.key, &header, &keys)?;
+    let kind = plan.metadata.declared_checksum.as_ref().map(|declared| {
+        if declared.composite {
+            ChecksumType::Composite
+        } else {
+            ChecksumType::FullObject
+        }
+    });
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
     // The store keeps them with the upload, and gives them to the object.
@@ -93,10 +100,12 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
     answer.headers.extend(headers::passed_headers(&upload.created));
     sse::echo(&state.metadata, &mut answer.headers);
     let asked = &request.authenticated.request.headers;
-    for name in ["x-amz-checksum-algorithm", "x-amz-checksum-type"] {
-        if let Some(value) = asked.get(name) {
-            answer.headers.insert(name, value.clone());
-        }
+    if let Some(value) = asked.get("x-amz-checksum-algorithm") {
+        answer.headers.insert("x-amz-checksum-algorithm", value.clone());
+    }
+    if let Some(kind) = kind {
+        let kind = HeaderValue::from_static(kind.name());
+        answer.headers.insert("x-amz-checksum-type", kind);
     }
     Ok(answer)
 }

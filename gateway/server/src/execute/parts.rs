@@ -113,12 +113,11 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
     let spec = copy.range.map(|(first, last)| RangeSpec::Bounded { first, last });
     let source = stored_object::open(gateway, &query, spec)
         .await
-        .map_err(failed_condition)?;
+        .map_err(|error| wrong_range(failed_condition(error)))?;
     if let (Some((_, last)), Some((_, got))) = (copy.range, source.range)
         && last != got
     {
-        let message = "Range specified is not valid for source object.";
-        return Err(GatewayError::client(ErrorCode::InvalidArgument, message));
+        return Err(outside_of_source());
     }
     let plain_len = source.body.remaining();
     let plain = PlainSource::Stored(Box::new(source.body));
@@ -141,6 +140,20 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
     let mut answer = Answer::xml(outcome.to_part_xml());
     sse::echo(&opened.state.metadata, &mut answer.headers);
     Ok(answer)
+}
+
+/// A range of a copy that the source does not have is a wrong argument, not a read that cannot be satisfied.
+fn wrong_range(error: GatewayError) -> GatewayError {
+    if error.kind.code() == ErrorCode::InvalidRange {
+        outside_of_source()
+    } else {
+        error
+    }
+}
+
+fn outside_of_source() -> GatewayError {
+    let message = "Range specified is not valid for source object.";
+    GatewayError::client(ErrorCode::InvalidArgument, message)
 }
 
 struct SealPart {
@@ -378,12 +391,13 @@ pub async fn list(gateway: &Gateway, upload: &UploadRef, after: u16, parts_max: 
     parts.sort_by_key(|part| part.number);
     if parts.len() > parts_max {
         parts.truncate(parts_max);
-        page.is_truncated = true;
+        // As in listings: a page of nothing has no next one.
+        page.is_truncated = parts_max > 0;
     }
     page.bucket.clone_from(&upload.name.bucket);
     page.key.clone_from(&upload.name.key);
     page.max_parts = parts_max as u64;
-    page.next_part_number_marker = parts.last().map(|part| u64::from(part.number.get()));
+    page.next_part_number_marker = Some(parts.last().map_or(0, |part| u64::from(part.number.get())));
     page.parts = parts.into_iter().map(listed).collect();
     Ok(Answer::xml(page.to_xml()))
 }

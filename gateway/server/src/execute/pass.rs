@@ -181,7 +181,8 @@ pub async fn check_versions(gateway: &Gateway, bucket: &SealedBucket) -> Result<
     ask.query.push(("versioning".to_owned(), None));
     let (_, body) = store_upload::success(send(gateway, ask).await?).await?;
     match xml::root_name(&body) {
-        Ok("VersioningConfiguration") => Ok(()),
+        // The second is moto's.
+        Ok("VersioningConfiguration" | "GetBucketVersioningResponse") => Ok(()),
         Ok(_) | Err(_) => Err(GatewayError::client(
             ErrorCode::NotImplemented,
             "The store behind this gateway has no versions.",

@@ -32,8 +32,11 @@ pub struct Completed {
 }
 
 impl Completed {
-    /// The answer's headers, with the ETag among them as for a PUT.
+    /// The answer's headers, with the ETag among them as for a PUT, where the store told one.
     pub fn into_headers(mut self) -> HeaderMap {
+        if self.etag.is_empty() {
+            return self.headers;
+        }
         if let Ok(etag) = HeaderValue::from_str(&sceau_s3wire::etag::quoted(&self.etag)) {
             self.headers.insert(header::ETAG, etag);
         }

@@ -1,14 +1,13 @@
-"""The stores behind the gateway."""
+"""SeaweedFS: an S3 interface of its own, with versions, Object Lock, checksums and conditional writes."""
 
 import json
 import time
 import urllib.request
 
-from .process import Server, free_port
-from .settings import DEVSTORE, tool
+from ..process import Server, free_port
+from ..settings import tool
+from .keys import ACCESS_KEY, SECRET_KEY
 
-ACCESS_KEY = "STOREACCESSKEY"
-SECRET_KEY = "store-secret-key-for-tests"
 # SeaweedFS accepts connections before it can place its first volume.
 SETTLE_SECONDS = 4
 
@@ -17,6 +16,7 @@ class SeaweedFS:
     """One SeaweedFS with its own ports and folder."""
 
     name = "seaweedfs"
+    title = "SeaweedFS 4.48"
     access_key, secret_key = ACCESS_KEY, SECRET_KEY
 
     def __init__(self, folder):
@@ -62,21 +62,3 @@ class SeaweedFS:
     def stop(self):
         # It takes up to half a minute to end by itself, and its folder is thrown away.
         self.server.stop(5)
-
-
-class EmbeddedStore:
-    """The embedded store alone, from its example server."""
-
-    name = "devstore"
-    access_key, secret_key = ACCESS_KEY, SECRET_KEY
-
-    def __init__(self, folder):
-        folder.mkdir(parents=True)
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        arguments = [DEVSTORE, f"127.0.0.1:{port}", folder / "data", ACCESS_KEY, SECRET_KEY]
-        self.server = Server("devstore", arguments, folder)
-        self.server.wait_port(port)
-
-    def stop(self):
-        self.server.stop()

@@ -1,0 +1,1 @@
+"""The cases of the differential suite, a file for each area."""
