@@ -135,6 +135,8 @@ fn fields_name(head: &str) -> Option<String> {
             '"' => quoted = !quoted,
             ';' if !quoted => parameters.push(std::mem::take(&mut current)),
             '\\' if quoted => {}
+            // White space in quotes belongs to the value.
+            ' ' | '\t' if !quoted => {}
             _ => current.push(character),
         }
         if character != '"' && escaped {
@@ -145,7 +147,7 @@ fn fields_name(head: &str) -> Option<String> {
     parameters.push(current);
     let value = parameters.iter().find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        (name.trim() == "name").then(|| value.trim_start().to_owned())
+        (name.trim() == "name").then(|| value.to_owned())
     });
     value
 }

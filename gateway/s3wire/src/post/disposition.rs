@@ -6,6 +6,10 @@
 use super::error::PostError;
 use crate::target::percent_decode;
 
+/// White space of headers. What else Unicode counts as white space is part of a value: another reader may
+/// not skip it.
+const BLANKS: [char; 2] = [' ', '\t'];
+
 /// What a part's headers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartHeaders {
@@ -25,7 +29,7 @@ pub(super) fn parse(block: &[u8]) -> Result<PartHeaders, PostError> {
             .split_once(':')
             .filter(|(name, _)| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))
             .ok_or(PostError::Malformed("a part has a line that is not a header"))?;
-        if line.contains(['\r', '\n', '\0']) {
+        if line.contains(|c: char| c.is_control() && c != '\t') {
             return Err(PostError::Malformed("a part's header has a control character"));
         }
         if name.eq_ignore_ascii_case("content-disposition") {
@@ -35,7 +39,7 @@ pub(super) fn parse(block: &[u8]) -> Result<PartHeaders, PostError> {
         } else if name.eq_ignore_ascii_case("content-transfer-encoding")
             && !["binary", "8bit", "7bit"]
                 .iter()
-                .any(|plain| value.trim().eq_ignore_ascii_case(plain))
+                .any(|plain| value.trim_matches(BLANKS).eq_ignore_ascii_case(plain))
         {
             return Err(PostError::Malformed("a part has a transfer encoding"));
         }
@@ -45,16 +49,16 @@ pub(super) fn parse(block: &[u8]) -> Result<PartHeaders, PostError> {
 
 fn parse_disposition(value: &str) -> Result<PartHeaders, PostError> {
     let malformed = PostError::Malformed("a Content-Disposition header cannot be read");
-    let value = value.trim();
+    let value = value.trim_matches(BLANKS);
     let (kind, mut rest) = value.split_once(';').unwrap_or((value, ""));
-    if !kind.trim().eq_ignore_ascii_case("form-data") {
+    if !kind.trim_matches(BLANKS).eq_ignore_ascii_case("form-data") {
         return Err(malformed);
     }
     let (mut name, mut file_name, mut extended) = (None, None, None);
-    while !rest.trim().is_empty() {
+    while !rest.trim_matches(BLANKS).is_empty() {
         let (parameter, after) = rest.split_once('=').ok_or_else(|| malformed.clone())?;
         let (text, after) = parameter_value(after).ok_or_else(|| malformed.clone())?;
-        let slot = match parameter.trim().to_ascii_lowercase().as_str() {
+        let slot = match parameter.trim_matches(BLANKS).to_ascii_lowercase().as_str() {
             "name" => &mut name,
             "filename" => &mut file_name,
             "filename*" => &mut extended,
@@ -81,10 +85,10 @@ fn parse_disposition(value: &str) -> Result<PartHeaders, PostError> {
 /// A token or a quoted text, and what follows the next semicolon. Within quotes only `\"` is an escape:
 /// some browsers send whole Windows paths.
 fn parameter_value(text: &str) -> Option<(String, &str)> {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(BLANKS);
     let Some(quoted) = text.strip_prefix('"') else {
         let (token, after) = text.split_once(';').unwrap_or((text, ""));
-        let token = token.trim_end();
+        let token = token.trim_end_matches(BLANKS);
         return (!token.contains(['"', ' ', '\t'])).then(|| (token.to_owned(), after));
     };
     let mut value = String::new();
@@ -93,7 +97,7 @@ fn parameter_value(text: &str) -> Option<(String, &str)> {
         match character {
             '\\' if characters.next_if(|(_, next)| *next == '"').is_some() => value.push('"'),
             '"' => {
-                let after = quoted.get(at.saturating_add(1)..)?.trim_start();
+                let after = quoted.get(at.saturating_add(1)..)?.trim_start_matches(BLANKS);
                 let after = match after.strip_prefix(';') {
                     Some(after) => after,
                     None if after.is_empty() => "",
@@ -178,6 +182,11 @@ mod tests {
             "form-data; name=\"a\"\r\nContent-Disposition: form-data; name=\"b\"",
             "form-data; name=\"a\"\r\n folded",
             "form-data; name=\"a\"\nb: c",
+            "form-data; name=\"a\"\u{b}",
+            "form-data; name=\"a\"\u{a0}",
+            "form-data; name=\u{b}\"a\"",
+            "form-data; name=\u{2003}\"a\"",
+            "form-data; \u{a0}name=\"a\"",
             "form-data; name=\"a\"\r\nContent-Transfer-Encoding: base64",
         ] {
             assert_eq!(read(line), None, "{line:?}");
