@@ -11,7 +11,7 @@ from harness.fronts import Front, boto
 from harness.gateway import Site, run
 from harness.process import free_port, wait_until
 from harness.raw import Endpoint
-from harness.softhsm import FaultyToken
+from harness.softhsm import LABEL, FaultyToken
 
 pytestmark = pytest.mark.gateway
 
@@ -170,3 +170,29 @@ def test_a_refused_pin_waits_for_the_operator(faulty, reader):
     token.pin_file.touch()
     reader.heals()
     assert token.calls("C_Login") == logins + 2
+
+
+def test_a_second_hsm_with_the_same_key_steps_in(faulty, work, store, content):
+    """The first endpoint is the token behind the shim, the second the same token without: two ways to one key."""
+    token = faulty.token
+    token.faults()
+    faulty.pkcs11 = (
+        f'[[keys.pkcs11.endpoint]]\nmodule = "{token.env["SCEAU_SHIM_MODULE"]}"\ntoken_label = "{LABEL}"\n'
+        f'pin_file = "{token.pin_file}"\npass_environment = ["SOFTHSM2_CONF"]'
+    )
+    try:
+        gateway = faulty.start("two-endpoints", keys=KEYS)
+    finally:
+        faulty.pkcs11 = ""
+    front = Front(gateway.name, gateway, work / gateway.name, store)
+    reader = Reader(front, content(70_000, 8))
+    for fault in ("* code=CKR_DEVICE_REMOVED", "C_Decrypt hang", "C_DecryptInit lose-login\nC_Login code=CKR_PIN_INCORRECT"):
+        reader.forget_keys()
+        token.faults(*fault.split("\n"))
+        for _ in range(3):
+            assert reader.read() == "right", fault
+        # Writing new keys goes on as well.
+        answer = Endpoint.of(front).send("PUT", f"/two-{time.time_ns()}")
+        assert answer.status == 200, (fault, answer)
+    token.faults()
+    gateway.stop()

@@ -13,7 +13,7 @@ use sceau_envelope::keyring::{EnrolledKek, UnverifiedKeyring};
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
-use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Provider, Profile, TokenSelection};
+use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection};
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, KeysConfig, LogConfig, LogFormat, Pkcs11Config, ProviderConfig,
@@ -155,8 +155,8 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
 pub enum Provider {
     /// Software keys.
     InsecureLocal(Arc<InsecureLocalProvider>),
-    /// An HSM.
-    Pkcs11(Arc<Pkcs11Provider>),
+    /// One or several HSMs.
+    Pkcs11(Arc<Pkcs11Group>),
 }
 
 impl Provider {
@@ -175,9 +175,15 @@ impl Provider {
             ProviderConfig::Pkcs11(config) => {
                 let scheme = scheme.or(config.scheme).or_else(|| enrolled_scheme(keys, config));
                 let scheme = scheme.unwrap_or(WrapScheme::AesGcmCallerIv);
-                let config = pkcs11(config, &keys.keyring, Some(scheme))?;
-                let provider = Pkcs11Provider::spawn(config).await.map_err(Failure::keys)?;
-                Ok(Self::Pkcs11(Arc::new(provider)))
+                let mut endpoints = Vec::new();
+                for (place, endpoint) in config.all().enumerate() {
+                    endpoints.push(sceau_kms_pkcs11::Pkcs11Config {
+                        pin_latch: Some(pin_latch(&keys.keyring, place)),
+                        ..pkcs11(endpoint, &keys.keyring, Some(scheme))?
+                    });
+                }
+                let group = Pkcs11Group::spawn(endpoints).await.map_err(Failure::keys)?;
+                Ok(Self::Pkcs11(Arc::new(group)))
             }
         }
     }
@@ -218,10 +224,14 @@ fn enrolled_scheme(keys: &KeysConfig, config: &Pkcs11Config) -> Option<WrapSchem
     keyring.keks().iter().find(is_ours).map(|kek| kek.scheme)
 }
 
-/// Where a refused PIN is remembered: beside the local keyring, which the gateway may write.
-fn pin_latch(keyring: &Path) -> PathBuf {
+/// Where a refused PIN of the endpoint in this place is remembered: beside the local keyring, which the
+/// gateway may write.
+fn pin_latch(keyring: &Path, place: usize) -> PathBuf {
     let mut name = keyring.as_os_str().to_owned();
     name.push(".refused-pin");
+    if place > 0 {
+        name.push(format!("-{place}"));
+    }
     name.into()
 }
 
@@ -255,7 +265,7 @@ pub fn pkcs11(
         workers: usize::from(config.workers),
         scheme,
         gcm_iv,
-        pin_latch: Some(pin_latch(keyring)),
+        pin_latch: Some(pin_latch(keyring, 0)),
         env_pass: config.pass_environment.clone(),
         ..sceau_kms_pkcs11::Pkcs11Config::new(
             config.module.clone(),

@@ -121,6 +121,23 @@ pub(super) struct FilePkcs11 {
     pub(super) profile: Option<String>,
     #[serde(default)]
     pub(super) pass_environment: Vec<String>,
+    #[serde(default)]
+    pub(super) endpoint: Vec<FileEndpoint>,
+}
+
+/// `[[keys.pkcs11.endpoint]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileEndpoint {
+    pub(super) module: PathBuf,
+    pub(super) token_serial: Option<String>,
+    pub(super) token_label: Option<String>,
+    pub(super) key_id: Option<String>,
+    pub(super) pin_file: PathBuf,
+    pub(super) workers: Option<u16>,
+    pub(super) profile: Option<String>,
+    #[serde(default)]
+    pub(super) pass_environment: Vec<String>,
 }
 
 #[derive(Deserialize)]

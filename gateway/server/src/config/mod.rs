@@ -158,8 +158,8 @@ pub enum ProviderConfig {
         /// File that holds the key; made when absent.
         key_file: PathBuf,
     },
-    /// An HSM through PKCS#11.
-    Pkcs11(Pkcs11Config),
+    /// One or several HSMs through PKCS#11.
+    Pkcs11(Box<Pkcs11Config>),
 }
 
 impl ProviderConfig {
@@ -199,6 +199,16 @@ pub struct Pkcs11Config {
     /// Environment variables the helper process inherits (vendor configuration paths); all others
     /// are withheld.
     pub pass_environment: Vec<String>,
+    /// Further HSMs that hold the same key, in order of preference; each says where it is, and has the key
+    /// label, version and scheme of this one, and no endpoints of its own.
+    pub endpoints: Vec<Pkcs11Config>,
+}
+
+impl Pkcs11Config {
+    /// This endpoint and the further ones.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.endpoints)
+    }
 }
 
 /// `[access]`.

@@ -262,7 +262,9 @@ impl Resolver<'_> {
 
     fn keys(&mut self, file: FileKeys) -> Option<KeysConfig> {
         let provider = match (file.provider, file.pkcs11, file.insecure_local) {
-            (FileProvider::Pkcs11, Some(pkcs11), None) => self.pkcs11(pkcs11).map(ProviderConfig::Pkcs11),
+            (FileProvider::Pkcs11, Some(pkcs11), None) => self
+                .pkcs11(pkcs11)
+                .map(|config| ProviderConfig::Pkcs11(Box::new(config))),
             (FileProvider::InsecureLocal, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
                 key_file: self.path(local.key_file),
             }),
@@ -295,7 +297,35 @@ impl Resolver<'_> {
         })
     }
 
-    fn pkcs11(&mut self, file: FilePkcs11) -> Option<Pkcs11Config> {
+    fn pkcs11(&mut self, mut file: FilePkcs11) -> Option<Pkcs11Config> {
+        let further = std::mem::take(&mut file.endpoint);
+        if further.len() > 7 {
+            self.problem("keys.pkcs11.endpoint", "a key is in 8 HSMs at most");
+        }
+        let names = (file.key_label.clone(), file.key_version, file.scheme.clone());
+        let mut first = self.pkcs11_endpoint(file)?;
+        for endpoint in further {
+            let (key_label, key_version, scheme) = names.clone();
+            first.endpoints.extend(self.pkcs11_endpoint(FilePkcs11 {
+                module: endpoint.module,
+                token_serial: endpoint.token_serial,
+                token_label: endpoint.token_label,
+                key_label,
+                key_id: endpoint.key_id,
+                key_version,
+                pin_file: endpoint.pin_file,
+                workers: endpoint.workers,
+                scheme,
+                profile: endpoint.profile,
+                pass_environment: endpoint.pass_environment,
+                endpoint: Vec::new(),
+            }));
+        }
+        Some(first)
+    }
+
+    /// One HSM.
+    fn pkcs11_endpoint(&mut self, file: FilePkcs11) -> Option<Pkcs11Config> {
         if file.token_serial.is_none() && file.token_label.is_none() {
             self.problem(
                 "keys.pkcs11",
@@ -335,6 +365,7 @@ impl Resolver<'_> {
             pin_file: self.path(file.pin_file),
             workers: file.workers.unwrap_or(8),
             pass_environment: file.pass_environment,
+            endpoints: Vec::new(),
         })
     }
 
