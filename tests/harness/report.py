@@ -80,4 +80,4 @@ class Report:
         if settings.RESULTS and self.stores:
             folder = Path(settings.RESULTS)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "conformance.json").write_text(json.dumps(self.stores, indent=1, default=repr) + "\n")
+            (folder / "conformance.json").write_text(json.dumps(self.stores, indent=1, default=lambda value: repr(value)[:200]) + "\n")
