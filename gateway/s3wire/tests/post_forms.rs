@@ -270,11 +270,19 @@ fn fields_become_the_headers_of_a_put_and_no_others() {
         "x-amz-content-sha256",
         "x-amz-decoded-content-length",
         "x-amz-trailer",
-        "tagging",
+        "x-amz-tagging",
     ] {
         let error = headers((refused, "v")).unwrap_err();
         assert_eq!(error, PostError::FieldUnsupported(refused.to_owned()));
     }
+    let tags = "<Tagging><TagSet><Tag><Key>a b</Key><Value>c</Value></Tag></TagSet></Tagging>";
+    assert_eq!(headers(("tagging", tags)).unwrap()["x-amz-tagging"], "a%20b=c");
+    let system = tags.replace("a b", "aws:b");
+    assert_eq!(
+        headers(("tagging", &system)).unwrap_err().code().code(),
+        "InvalidTag"
+    );
+    assert!(headers(("tagging", "<Tagging>")).is_err());
     assert!(headers(("x-amz-meta-a", "b\r\nx-amz-acl: public-read")).is_err());
     assert!(headers(("x-amz-meta-a b", "c")).is_err());
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::error::ErrorCode;
+use crate::tagging::TagError;
 
 /// Why a form upload was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum PostError {
     RedirectNotFixed,
     /// The policy's signature is not the expected one.
     SignatureMismatch,
+    /// The field `tagging` has no set of tags that S3 allows.
+    Tagging(TagError),
     /// The file is larger than the policy allows.
     TooLarge {
         /// Length of the file, bytes.
@@ -77,6 +80,7 @@ impl PostError {
             Self::HeadTooLong => ErrorCode::MaxPostPreDataLengthExceeded,
             Self::PolicyInvalid(_) => ErrorCode::InvalidPolicyDocument,
             Self::SignatureMismatch => ErrorCode::SignatureDoesNotMatch,
+            Self::Tagging(error) => error.code(),
             Self::TooLarge { .. } => ErrorCode::EntityTooLarge,
             Self::TooSmall { .. } => ErrorCode::EntityTooSmall,
             Self::UnsupportedMechanism => ErrorCode::InvalidRequest,
@@ -109,6 +113,7 @@ impl PostError {
             | Self::PolicyInvalid(_)
             | Self::RedirectNotFixed
             | Self::SignatureMismatch
+            | Self::Tagging(_)
             | Self::UnsupportedMechanism => Vec::new(),
         }
     }
@@ -146,6 +151,7 @@ impl fmt::Display for PostError {
             Self::RedirectNotFixed => f.write_str(
                 "Invalid according to Policy: success_action_redirect needs a condition that fixes its scheme and host.",
             ),
+            Self::Tagging(error) => f.write_str(error.message()),
             Self::UnsupportedMechanism => f.write_str(
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             ),

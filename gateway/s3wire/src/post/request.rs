@@ -10,6 +10,7 @@ use super::error::PostError;
 use super::form::{Field, FormHead};
 use crate::headers::{RequestTreatment, request_treatment};
 use crate::target::{OBJECT_KEY_BYTES_MAX, encode_component, encode_path};
+use crate::xml;
 use crate::xml::write::XmlWriter;
 
 /// Stands for the file's name in the field `key`.
@@ -25,6 +26,9 @@ const HEADER_FIELDS: [&str; 7] = [
     "content-type",
     "expires",
 ];
+
+/// The header of a set of tags; a form has it as a document, in the field `tagging`.
+const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
 
 /// Fields of the signature.
 const SIGNATURE_FIELDS: [&str; 5] = [
@@ -134,7 +138,10 @@ impl PostForm {
         for Field { name, value } in &self.fields {
             let header = match name.as_str() {
                 "acl" => "x-amz-acl",
-                "tagging" => return Err(PostError::FieldUnsupported(name.clone())),
+                "tagging" => {
+                    headers.insert(TAGGING, tagging(value)?);
+                    continue;
+                }
                 own if HEADER_FIELDS.contains(&own) => own,
                 own if SIGNATURE_FIELDS.contains(&own) || !own.starts_with("x-amz-") => continue,
                 own => own,
@@ -184,6 +191,13 @@ impl PostForm {
     pub fn check_without_policy(&self) -> Result<(), PostError> {
         self.check_redirect(std::iter::empty())
     }
+}
+
+/// The header that says the same as the document in the field `tagging`.
+fn tagging(document: &str) -> Result<HeaderValue, PostError> {
+    let set = xml::parse_tagging(document.as_bytes()).map_err(PostError::Tagging)?;
+    HeaderValue::try_from(set.to_encoded())
+        .map_err(|_| PostError::FieldInvalid("the field 'tagging' is not one of tags"))
 }
 
 /// Headers that belong to other kinds of requests must not come in through a form.

@@ -41,7 +41,10 @@ pub fn check_operation(operation: Operation, headers: &HeaderMap) -> Result<()> 
         .any(|value| value.as_bytes() != b"COPY");
     let takes_tags = matches!(
         operation,
-        Operation::PutObject | Operation::CreateMultipartUpload | Operation::CopyObject
+        Operation::PutObject
+            | Operation::PostObject
+            | Operation::CreateMultipartUpload
+            | Operation::CopyObject
     );
     let takes_directive = operation == Operation::CopyObject;
     let is_refused = (sets_tags && !takes_tags) || (has_directive && !takes_directive);
