@@ -355,6 +355,31 @@ fn ticket_of_a_part() {
 }
 
 #[test]
+fn checksum_of_a_part() {
+    let part = PartNumber::upload(12).unwrap();
+    let etag = "9a0364b9e99bb480dd25e1f0284c8555-ticket";
+    let value = [0x64; 32];
+    let text = ticket::encode_checksum(&secrets(), part, etag, &value);
+    let mut vector = with_object("checksum of a part", "none");
+    vector
+        .text("part-number", 12)
+        .text("part-etag", etag)
+        .hex("checksum", &value)
+        .text("client-etag", format_args!("{text}.{etag}"));
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
+    vector.twins(&bytes, &[0, 31, 32, 47], |twin| {
+        let twin = BASE64URL_NOPAD.encode(twin);
+        ticket::verify_checksum(&twin, &secrets(), part, etag).ok_or("not authentic")
+    });
+    for (part, etag) in [(PartNumber::upload(13).unwrap(), etag), (part, "another-ticket")] {
+        assert!(ticket::verify_checksum(&text, &secrets(), part, etag).is_none());
+    }
+    let opened = ticket::verify_checksum(&text, &secrets(), part, etag);
+    assert_eq!(opened.as_deref(), Some(&value[..]));
+    vector.check("ticket-checksum.txt");
+}
+
+#[test]
 fn state_of_an_upload() {
     let seed = "state";
     let metadata = rich_metadata();
