@@ -57,7 +57,11 @@ impl Pkcs11Provider {
             "the HSM passed its test"
         );
         for finding in findings(&report.audit) {
-            tracing::warn!(finding = finding.what, "audit of the key's attributes");
+            match finding.severity {
+                // Enrolment refused it; since then the key was changed or exchanged.
+                Severity::Error => tracing::error!(finding = finding.what, "audit of the key's attributes"),
+                Severity::Warning => tracing::warn!(finding = finding.what, "audit of the key's attributes"),
+            }
         }
         let location = format!(
             "token {} (serial {}, {}, firmware {})",

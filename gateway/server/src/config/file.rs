@@ -109,13 +109,14 @@ pub(super) enum FileProvider {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilePkcs11 {
-    pub(super) module: PathBuf,
+    pub(super) uri: Option<String>,
+    pub(super) module: Option<PathBuf>,
     pub(super) token_serial: Option<String>,
     pub(super) token_label: Option<String>,
-    pub(super) key_label: String,
+    pub(super) key_label: Option<String>,
     pub(super) key_id: Option<String>,
     pub(super) key_version: Option<u32>,
-    pub(super) pin_file: PathBuf,
+    pub(super) pin_file: Option<PathBuf>,
     pub(super) workers: Option<u16>,
     pub(super) scheme: Option<String>,
     pub(super) profile: Option<String>,
@@ -129,11 +130,12 @@ pub(super) struct FilePkcs11 {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileEndpoint {
-    pub(super) module: PathBuf,
+    pub(super) uri: Option<String>,
+    pub(super) module: Option<PathBuf>,
     pub(super) token_serial: Option<String>,
     pub(super) token_label: Option<String>,
     pub(super) key_id: Option<String>,
-    pub(super) pin_file: PathBuf,
+    pub(super) pin_file: Option<PathBuf>,
     pub(super) workers: Option<u16>,
     pub(super) profile: Option<String>,
     #[serde(default)]

@@ -8,6 +8,7 @@
 mod env;
 mod error;
 mod file;
+mod key_uri;
 mod resolve;
 mod secret_file;
 mod sts;

@@ -105,6 +105,43 @@ fn the_admin_listener_leaves_loopback_only_on_request() {
     assert!(parse(&remote).is_ok());
 }
 
+/// A configuration with these lines in `[keys.pkcs11]`.
+fn with_hsm(lines: &str) -> String {
+    SMALL
+        .replace("[access]", &format!("[keys.pkcs11]\n{lines}\n[access]"))
+        .replace("\"insecure-local\"", "\"pkcs11\"")
+        .replace("insecure_local = { key_file = \"dev-key\" }\n", "")
+}
+
+#[test]
+fn a_uri_stands_for_the_single_settings() {
+    let single = "module = \"/lib/m.so\"\ntoken_label = \"my token\"\nkey_label = \"k\"\nkey_id = \"01\"\npin_file = \"/run/pin\"";
+    let uri = "uri = \"pkcs11:token=my%20token;object=k;id=%01;type=secret-key?module-path=/lib/m.so&pin-source=file:/run/pin\"";
+    let (one, other) = (parse(&with_hsm(single)).unwrap(), parse(&with_hsm(uri)).unwrap());
+    assert_eq!(one.keys.provider, other.keys.provider);
+    // Two names for one thing are a mistake in one of them.
+    let both = format!("{uri}\nkey_label = \"other\"");
+    assert!(refusal(&with_hsm(&both)).0.contains("names as well"));
+    let without_pin = "uri = \"pkcs11:token=t;object=k?module-path=/lib/m.so\"";
+    assert!(refusal(&with_hsm(without_pin)).0.contains("pin_file"));
+    let with_value = "uri = \"pkcs11:token=t;object=k?module-path=/lib/m.so&pin-value=4711\"";
+    assert!(!refusal(&with_hsm(with_value)).0.contains("4711"));
+}
+
+#[test]
+fn further_endpoints_have_the_first_ones_key() {
+    let lines = "module = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\nkey_version = 2\npin_file = \"/run/pin\"\n\
+                 [[keys.pkcs11.endpoint]]\nuri = \"pkcs11:serial=77?module-path=/lib/n.so&pin-source=file:/run/pin-2\"";
+    let config = parse(&with_hsm(lines)).unwrap();
+    let ProviderConfig::Pkcs11(first) = &config.keys.provider else {
+        panic!("not an HSM")
+    };
+    let all: Vec<_> = first.all().collect();
+    assert_eq!(all.len(), 2);
+    assert_eq!((all[1].key_label.as_str(), all[1].key_version), ("k", 2));
+    assert_eq!(all[1].token_serial.as_deref(), Some("77"));
+}
+
 #[test]
 fn software_keys_and_an_hsm_refuse_each_other() {
     let pkcs11 = "[keys.pkcs11]\nmodule = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"pin\"\n[access]";
@@ -176,6 +213,10 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "claims",
         "principal",
         "duration_max",
+        "scheme",
+        "profile",
+        "module",
+        "pin_file",
         "[",
     ];
     let switched: Vec<_> = sample
