@@ -17,13 +17,14 @@ fn replay(target: &str, run: fn(&[u8])) {
 // One test, one thread: the targets share the counter of the memory they hold.
 #[test]
 fn the_corpus_breaks_no_promise() {
-    let targets: [(&str, fn(&[u8])); 12] = [
+    let targets: [(&str, fn(&[u8])); 13] = [
         ("conditions", sceau_fuzz::conditions::run),
         ("head", sceau_fuzz::head::run),
         ("header", sceau_fuzz::header::run),
         ("keyring", sceau_fuzz::keyring::run),
         ("metadata", sceau_fuzz::metadata::run),
         ("payload", sceau_fuzz::payload::run),
+        ("post_form", sceau_fuzz::post_form::run),
         ("record", sceau_fuzz::record::run),
         ("router", sceau_fuzz::router::run),
         ("state", sceau_fuzz::state::run),
