@@ -24,7 +24,11 @@ pub struct CopySource {
 }
 
 /// Reads an `x-amz-copy-source` value: `bucket/key` or `/bucket/key`, percent-encoded, with an
-/// optional `?versionId=`. A plus sign is a plus sign.
+/// optional `?versionId=`. In the name a plus sign is a space, as AWS S3 reads it, and `%2B` is a plus sign;
+/// in the version it is a plus sign, which identifiers of versions have.
+///
+/// Attack considered: two readers of one value, so that a right to `a b` reads `a+b`. There is one: the
+/// policy is asked for, and the store is sent, what was decoded here, with every `+` escaped.
 ///
 /// # Errors
 ///
@@ -45,7 +49,7 @@ pub fn parse(value: &[u8]) -> Result<CopySource, ErrorCode> {
     {
         return Err(ErrorCode::InvalidArgument);
     }
-    let path = decode(path)?;
+    let path = decode(&path.replace('+', " "))?;
     let path = path.strip_prefix('/').unwrap_or(&path);
     if path.starts_with("arn:") {
         return Err(ErrorCode::NotImplemented);
@@ -82,7 +86,8 @@ pub fn parse_range(value: &[u8]) -> Result<(u64, u64), ErrorCode> {
     }
 }
 
-/// The value to send to a store for this source, percent-encoded; without a version, its current one.
+/// The value to send to a store for this source; without a version, its current one. Spaces are `%20`
+/// and plus signs `%2B`, so that stores that read `+` as a plus sign and those that do not agree.
 #[must_use]
 pub fn encode(bucket: &str, key: &str, version: Option<&str>) -> String {
     let path = ["/", bucket, "/", &encode_path(key)].concat();
@@ -123,7 +128,9 @@ mod tests {
             ("/bkt/key", source("bkt", "key", None)),
             ("%2Fbkt%2Fa%2Fb", source("bkt", "a/b", None)),
             ("/bkt//a/../b", source("bkt", "/a/../b", None)),
-            ("/bkt/a+b%2Bc%20d", source("bkt", "a+b+c d", None)),
+            ("/bkt/a+b%2Bc%20d%252B", source("bkt", "a b+c d%2B", None)),
+            ("/bkt/++%2b/+", source("bkt", "  +/ ", None)),
+            ("/bkt/a+b?versionId=c+d", source("bkt", "a b", Some("c+d"))),
             ("/bkt/%2541", source("bkt", "%41", None)),
             ("/bkt/%C3%A9\u{e9}", source("bkt", "éé", None)),
             ("/bkt/a?b", source("bkt", "a?b", None)),
@@ -144,6 +151,7 @@ mod tests {
             ("/", ErrorCode::InvalidArgument),
             ("bkt", ErrorCode::InvalidArgument),
             ("/bkt/", ErrorCode::InvalidArgument),
+            ("+/bkt/key", ErrorCode::InvalidBucketName),
             ("//bkt/key", ErrorCode::InvalidBucketName),
             ("/Bkt/key", ErrorCode::InvalidBucketName),
             ("/bkt/%zz", ErrorCode::InvalidArgument),
@@ -189,6 +197,7 @@ mod tests {
         let key = "a b+c/é?versionId=%41&\u{1}";
         for version in [None, Some("null"), Some("a+b/c=&?versionId=d %")] {
             let value = encode("bkt", key, version);
+            assert!(!value.contains(['+', ' ']), "{value}");
             assert_eq!(parse(value.as_bytes()), source("bkt", key, version), "{value}");
         }
     }

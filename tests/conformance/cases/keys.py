@@ -173,3 +173,13 @@ def source_with_plus(side):
     side("get", "GET", "copy", gives=b"plus")
     side("delete", "DELETE", "a+b")
     side("delete copy", "DELETE", "copy")
+
+
+@case("keys", "plus in a source is a blank", "keys")
+def plus_in_a_source(side):
+    side("put plus", "PUT", "a+b", body=b"plus")
+    side("put blank", "PUT", "a b", body=b"void")
+    side("copy", "PUT", "copy", headers={"x-amz-copy-source": f"/{side.bucket}/a+b"})
+    side("get", "GET", "copy", gives=b"void")
+    for key in ("a+b", "a b", "copy"):
+        side(f"delete {key}", "DELETE", key)

@@ -79,6 +79,8 @@ fn source(state: &State, head: &Head) -> Result<(bool, Object), ErrorCode> {
     if raw.contains("?versionId=") {
         return Err(ErrorCode::NotImplemented);
     }
+    // As on AWS S3, a plus sign is a space here.
+    let raw = raw.replace('+', " ");
     let decoded = percent_decode(raw.as_bytes()).map_err(|error| refused_target(&error))?;
     let decoded = std::str::from_utf8(&decoded).map_err(|_| ErrorCode::InvalidArgument)?;
     let path = format!("/{}", decoded.strip_prefix('/').unwrap_or(decoded));
