@@ -17,7 +17,9 @@ use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_kms_pkcs11::{Enrolment, Profile, Trial};
 use sceau_s3wire::xml::ListPage;
 use sceau_server::config::{Pkcs11Config, ProviderConfig};
-use sceau_server::keyring::{ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, enrolled_key};
+use sceau_server::keyring::{
+    ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, call_drop, enrolled_key,
+};
 use sceau_server::upstream::{Store, StoreRequest};
 use serde_json::json;
 
@@ -51,6 +53,14 @@ enum KeysCommand {
         #[arg(long)]
         generate: bool,
     },
+    /// Makes every gateway of this control bucket drop the keys it holds unwrapped
+    #[command(
+        after_help = "Gateways follow within keys.refresh. Disable the key in the HSM first: gateways unwrap again what clients ask for.\n\nExample:\n  sceau keys drop-all --config sceau.toml"
+    )]
+    DropAll {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
     /// Lists key-encryption keys, buckets and epoch keys
     #[command(
         after_help = "Examples:\n  sceau keys list --config sceau.toml\n  sceau keys list --config sceau.toml --output json"
@@ -80,6 +90,7 @@ pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
     parts::quiet_logs();
     match args.command {
         KeysCommand::Enrol { config, generate } => enrol(&config.config, generate, output).await,
+        KeysCommand::DropAll { config } => drop_all(&config.config, output).await,
         KeysCommand::List { config } => list(&config.config, output).await,
         KeysCommand::NewEpoch {
             config,
@@ -240,6 +251,33 @@ fn make_folder(file: &Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(folder);
     made.map_err(|error| Failure::file(folder, &error))
+}
+
+/// The call comes first and needs no key: the HSM may refuse already. The next generation puts it on
+/// record where it can be had.
+async fn drop_all(config: &Path, output: Output) -> Result<(), Failure> {
+    let foundations = Foundations::load(config)?;
+    call_drop(&foundations.control).await.map_err(Failure::keyring)?;
+    let generation = match next_generation(&foundations).await {
+        Ok(generation) => Some(generation),
+        Err(failure) => {
+            message("the call is written; no new generation of the keyring, because:");
+            failure.report();
+            None
+        }
+    };
+    let text = format!(
+        "gateways drop their unwrapped keys within keys.refresh ({} s, if theirs is the same)",
+        foundations.config.keys.refresh.as_secs()
+    );
+    output.print(&text, &json!({"called": true, "generation": generation}))
+}
+
+async fn next_generation(foundations: &Foundations) -> Result<u64, Failure> {
+    let provider = Provider::start(&foundations.config.keys).await?;
+    let service = foundations.keyring(provider.shared()).await?;
+    service.next_generation().await.map_err(Failure::keyring)?;
+    Ok(service.keyring().content().generation)
 }
 
 async fn list(config: &Path, output: Output) -> Result<(), Failure> {

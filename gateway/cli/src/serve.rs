@@ -12,11 +12,13 @@ use sceau_server::access::AccessFiles;
 use sceau_server::admin;
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::config::{LimitsConfig, TlsFiles, read_secret_file};
+use sceau_server::keyring::KeyringService;
 use sceau_server::listen::{self, ListenOptions};
 use sceau_server::patience::Patience;
 use sceau_server::sts::Sts;
-use sceau_server::telemetry::{self, Metrics};
+use sceau_server::telemetry::{self, DropCause, Metrics};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -64,17 +66,25 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let data = bind(config.listen.data).await?;
     let admin = bind(config.listen.admin).await?;
     let stop = stop::on_signal();
+    // Taken before keys are: the default action of the signal would end the process.
+    let drop_signal = signal(SignalKind::user_defined1()).map_err(Failure::internal)?;
     // Health and metrics answer until the end, also while requests drain.
     let (_admin_runs, admin_stop) = watch::channel(false);
+    let key_drop = admin::KeyDrop::default();
     let mut background = JoinSet::new();
     background.spawn(admin::serve(
         admin,
         Arc::clone(&foundations.metrics),
         Arc::clone(&foundations.readiness),
+        Arc::clone(&key_drop),
         admin_stop,
     ));
     let provider = Provider::start(&config.keys).await?;
     let keyring = foundations.keyring(provider.shared()).await?;
+    let dropping = Arc::clone(&keyring);
+    // Set once, here.
+    let _ = key_drop.set(Box::new(move || dropping.drop_keys(DropCause::Admin)));
+    background.spawn(drop_on_signal(drop_signal, Arc::clone(&keyring)));
     background.spawn(Arc::clone(&keyring).run());
     background.spawn(Arc::clone(&access).run());
     background.spawn(count_restarts(provider, Arc::clone(&foundations.metrics)));
@@ -149,6 +159,13 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| Failure::listen(address, &error))
+}
+
+/// SIGUSR1 drops all unwrapped keys.
+async fn drop_on_signal(mut signal: Signal, keyring: Arc<KeyringService>) {
+    while signal.recv().await.is_some() {
+        keyring.drop_keys(DropCause::Signal);
+    }
 }
 
 async fn count_restarts(provider: Provider, metrics: Arc<Metrics>) {

@@ -28,7 +28,7 @@ use crate::crypt::upload_cache::UploadCache;
 use crate::error::{GatewayError, Kind, Result, Side};
 use crate::execute;
 use crate::execute::cors::{self, CorsCache, PageRequest};
-use crate::keyring::KeyringService;
+use crate::keyring::{KeyringService, Wipe};
 use crate::limits;
 use crate::listen::{self, Service};
 use crate::patience::Patience;
@@ -141,7 +141,7 @@ impl Gateway {
             service: SERVICE_STS,
             ..verify_rules.clone()
         };
-        Ok(Arc::new(Self {
+        let gateway = Arc::new(Self {
             permits: Semaphore::new(parts.settings.in_flight_max),
             settings: parts.settings,
             store: parts.store,
@@ -162,7 +162,26 @@ impl Gateway {
             verify_rules,
             sts_rules,
             documents: Semaphore::new(limits::LARGE_DOCUMENTS_MAX),
-        }))
+        });
+        let held = Arc::downgrade(&gateway);
+        gateway.keyring.wipe_with(move |wipe| {
+            if let Some(gateway) = held.upgrade() {
+                gateway.wipe(wipe);
+            }
+        });
+        Ok(gateway)
+    }
+
+    /// What is held here beside epoch keys: data keys of open uploads, and layouts, which hold none but
+    /// came out of sealed trailers. Signing keys of clients are not the HSM's and stay.
+    fn wipe(&self, wipe: Wipe) {
+        match wipe {
+            Wipe::All => {
+                self.uploads.drop_all();
+                self.layouts.drop_all();
+            }
+            Wipe::Expired => self.uploads.wipe_expired(),
+        }
     }
 
     /// Sends a request to the store and counts it.

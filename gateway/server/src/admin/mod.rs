@@ -1,14 +1,15 @@
-//! The admin listener: health and metrics for operators and orchestrators.
+//! The admin listener: health and metrics for operators and orchestrators, and the drop of all keys.
 //!
-//! What lives here: three read-only routes and the readiness they report. What must not: anything
-//! that changes the gateway, reads its environment or shows keys; the listener has no
-//! authentication, so it is bound to a loopback address unless the operator says otherwise.
+//! What lives here: three read-only routes, the readiness they report, and `POST /keys/drop`. What must
+//! not: anything else that changes the gateway, reads its environment or shows keys; the listener has no
+//! authentication, so it is bound to a loopback address unless the operator says otherwise. Who reaches
+//! it can make the gateway unwrap its keys again and no more; a browser's page cannot, see [`is_page`].
 //! Invariant: `/livez` depends on nothing but this process. Entry: [`serve`].
 
 mod readiness;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,11 +40,15 @@ const HEADERS_MAX: usize = 50;
 /// Largest request head in bytes; hyper's least.
 const HEAD_BYTES_MAX: usize = 8192;
 
+/// Drops all unwrapped keys and answers how many there were; empty until the keyring is open.
+pub type KeyDrop = Arc<OnceLock<Box<dyn Fn() -> usize + Send + Sync>>>;
+
 /// Serves `listener` until `stop` turns true.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    key_drop: KeyDrop,
     mut stop: watch::Receiver<bool>,
 ) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -65,16 +70,17 @@ pub async fn serve(
             continue;
         };
         let (metrics, readiness) = (Arc::clone(&metrics), Arc::clone(&readiness));
+        let key_drop = Arc::clone(&key_drop);
         tokio::spawn(async move {
-            connection(stream, metrics, readiness).await;
+            connection(stream, metrics, readiness, key_drop).await;
             drop(permit);
         });
     }
 }
 
-async fn connection(stream: TcpStream, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+async fn connection(stream: TcpStream, metrics: Arc<Metrics>, readiness: Arc<Readiness>, key_drop: KeyDrop) {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &metrics, &readiness);
+        let response = respond(&request, &metrics, &readiness, &key_drop);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -87,8 +93,17 @@ async fn connection(stream: TcpStream, metrics: Arc<Metrics>, readiness: Arc<Rea
     let _ = tokio::time::timeout(CONNECTION_WAIT, connection).await;
 }
 
-fn respond<B>(request: &Request<B>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
-    const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn respond<B>(
+    request: &Request<B>,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    key_drop: &KeyDrop,
+) -> Response<Full<Bytes>> {
+    if request.uri().path() == "/keys/drop" {
+        return drop_keys(request, key_drop);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = answer(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -122,9 +137,42 @@ fn respond<B>(request: &Request<B>, metrics: &Metrics, readiness: &Readiness) ->
         _ => answer(
             StatusCode::NOT_FOUND,
             TEXT,
-            "known paths: /livez /readyz /metrics\n".to_owned(),
+            "known paths: /livez /readyz /metrics, POST /keys/drop\n".to_owned(),
         ),
     }
+}
+
+fn drop_keys<B>(request: &Request<B>, key_drop: &KeyDrop) -> Response<Full<Bytes>> {
+    if *request.method() != Method::POST {
+        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST\n".to_owned());
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    if is_page(request) {
+        return answer(StatusCode::FORBIDDEN, TEXT, "not from a web page\n".to_owned());
+    }
+    match key_drop.get() {
+        Some(drop_keys) => answer(
+            StatusCode::OK,
+            TEXT,
+            format!("dropped, {} keys were held\n", drop_keys()),
+        ),
+        None => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            TEXT,
+            "starting: no key is held yet\n".to_owned(),
+        ),
+    }
+}
+
+/// Whether a browser sends this for a page: any page may send a POST to a loopback address, and browsers
+/// say so with these headers.
+fn is_page<B>(request: &Request<B>) -> bool {
+    ["origin", "referer", "sec-fetch-site"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name))
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -144,7 +192,7 @@ mod tests {
 
     fn ask(method: &str, uri: &str, readiness: &Readiness) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        let response = respond(&request, &Metrics::new().unwrap(), readiness);
+        let response = respond(&request, &Metrics::new().unwrap(), readiness, &KeyDrop::default());
         let status = response.status();
         let body = format!("{:?}", response.into_body());
         (status, body)
@@ -171,6 +219,32 @@ mod tests {
         assert!(ask("GET", "/metrics", &readiness).1.contains("sceau_build_info"));
     }
 
+    #[test]
+    fn keys_are_dropped_by_a_post_that_no_page_sent() {
+        let readiness = Readiness::new(Duration::ZERO);
+        let drops = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let key_drop = KeyDrop::default();
+        let ask = |method: &str, header: Option<&str>| {
+            let mut request = Request::builder().method(method).uri("/keys/drop");
+            if let Some(name) = header {
+                request = request.header(name, "http://127.0.0.1:9001");
+            }
+            let request = request.body(()).unwrap();
+            respond(&request, &Metrics::new().unwrap(), &readiness, &key_drop).status()
+        };
+        assert_eq!(ask("POST", None), StatusCode::SERVICE_UNAVAILABLE);
+        let counted = Arc::clone(&drops);
+        let counting = move || counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        assert!(key_drop.set(Box::new(counting)).is_ok());
+        assert_eq!(ask("GET", None), StatusCode::METHOD_NOT_ALLOWED);
+        for header in ["Origin", "Referer", "Sec-Fetch-Site"] {
+            assert_eq!(ask("POST", Some(header)), StatusCode::FORBIDDEN);
+        }
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(ask("POST", None), StatusCode::OK);
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
     #[tokio::test]
     async fn the_listener_answers_and_stops() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,6 +255,7 @@ mod tests {
             listener,
             metrics,
             Arc::new(Readiness::new(Duration::ZERO)),
+            KeyDrop::default(),
             stopped,
         ));
         let mut client = TcpStream::connect(address).await.unwrap();

@@ -6,6 +6,7 @@
 //! is the longest time for which a key disabled in the HSM still works here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,13 +37,21 @@ pub struct KeyCache<E> {
 
 struct Shared<E> {
     slots: Mutex<HashMap<Krid, Slot<E>>>,
+    /// Numbers unwrappings, so that one that was given up does not take the slot of its successor.
+    flights: AtomicU64,
 }
 
 type Landed<E> = Option<Result<Arc<LockedKey>, E>>;
 
 enum Slot<E> {
-    Held { key: Arc<LockedKey>, expires: Instant },
-    InFlight(watch::Receiver<Landed<E>>),
+    Held {
+        key: Arc<LockedKey>,
+        expires: Instant,
+    },
+    InFlight {
+        number: u64,
+        landed: watch::Receiver<Landed<E>>,
+    },
 }
 
 impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
@@ -50,6 +59,7 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
     pub fn new(time_limit: Duration, entries_max: usize, metrics: Arc<Metrics>) -> Self {
         let shared = Arc::new(Shared {
             slots: Mutex::new(HashMap::new()),
+            flights: AtomicU64::new(0),
         });
         Self {
             shared,
@@ -89,22 +99,28 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
     /// Wipes the keys whose time is over. To be called a few times per time limit.
     pub fn wipe_expired(&self) {
         let now = Instant::now();
-        self.retain(|_, expires| now < expires);
-    }
-
-    /// Wipes every key for which `is_kept` is false; keys in flight are not held afterwards either
-    /// way longer than their time limit.
-    pub fn wipe_unless(&self, is_kept: impl Fn(Krid) -> bool) {
-        self.retain(|krid, _| is_kept(krid));
-    }
-
-    fn retain(&self, is_kept: impl Fn(Krid, Instant) -> bool) {
         let mut slots = self.shared.lock();
-        slots.retain(|krid, slot| match slot {
-            Slot::Held { expires, .. } => is_kept(*krid, *expires),
-            Slot::InFlight(_) => true,
+        slots.retain(|_, slot| match slot {
+            Slot::Held { expires, .. } => now < *expires,
+            Slot::InFlight { .. } => true,
         });
         self.metrics.key_cache_entries(slots.len());
+    }
+
+    /// Wipes every key; answers how many were held. Keys that are being unwrapped reach those who wait
+    /// for them already and are not held; whoever asks from now on causes another unwrapping.
+    ///
+    /// The attack considered: a key disabled in the HSM right after it was unwrapped, whose answer lands
+    /// after the drop and would serve for another time limit.
+    pub fn drop_all(&self) -> usize {
+        let mut slots = self.shared.lock();
+        let held = slots
+            .values()
+            .filter(|slot| matches!(slot, Slot::Held { .. }))
+            .count();
+        slots.clear();
+        self.metrics.key_cache_entries(0);
+        held
     }
 
     fn look_up(
@@ -119,7 +135,7 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
                 self.metrics.key_cache(CacheOutcome::Hit);
                 return Ok(Found::Key(Arc::clone(key)));
             }
-            Some(Slot::InFlight(landed)) => {
+            Some(Slot::InFlight { landed, .. }) => {
                 self.metrics.key_cache(CacheOutcome::Joined);
                 return Ok(Found::Flight(landed.clone()));
             }
@@ -129,17 +145,23 @@ impl<E: Clone + From<CacheFault> + Send + Sync + 'static> KeyCache<E> {
         self.metrics.key_cache(outcome);
         let flights = slots
             .values()
-            .filter(|slot| matches!(slot, Slot::InFlight(_)))
+            .filter(|slot| matches!(slot, Slot::InFlight { .. }))
             .count();
         if flights >= FLIGHTS_MAX {
             return Err(CacheFault::Busy.into());
         }
         let (sender, landed) = watch::channel(None);
-        slots.insert(krid, Slot::InFlight(landed.clone()));
+        let number = self.shared.flights.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot::InFlight {
+            number,
+            landed: landed.clone(),
+        };
+        slots.insert(krid, slot);
         drop(slots);
         let flight = Flight {
             shared: Arc::clone(&self.shared),
             krid,
+            number,
             sender,
         };
         let (time_limit, entries_max) = (self.time_limit, self.entries_max);
@@ -169,15 +191,26 @@ impl<E> Shared<E> {
 struct Flight<E> {
     shared: Arc<Shared<E>>,
     krid: Krid,
+    number: u64,
     sender: watch::Sender<Landed<E>>,
 }
 
 impl<E> Flight<E> {
+    /// Frees the slot if it is still this flight's: keys may have been dropped meanwhile.
+    fn leave(&self, slots: &mut HashMap<Krid, Slot<E>>) -> bool {
+        let is_ours =
+            matches!(slots.get(&self.krid), Some(Slot::InFlight { number, .. }) if *number == self.number);
+        if is_ours {
+            slots.remove(&self.krid);
+        }
+        is_ours
+    }
+
     /// Stores the outcome for later callers, then tells those who wait. Answers how many keys are held.
     fn land(self, outcome: Result<Arc<LockedKey>, E>, time_limit: Duration, entries_max: usize) -> usize {
         let mut slots = self.shared.lock();
-        slots.remove(&self.krid);
-        if let Ok(key) = &outcome {
+        let is_wanted = self.leave(&mut slots);
+        if let Some(key) = outcome.as_ref().ok().filter(|_| is_wanted) {
             let now = Instant::now();
             make_room(&mut slots, now, entries_max);
             // Too far in the future for the clock means: no sensible limit was set; keep nothing.
@@ -202,7 +235,7 @@ impl<E> Drop for Flight<E> {
     fn drop(&mut self) {
         // After landing the slot holds the key, or is gone; only an abandoned flight is still in it.
         if self.sender.borrow().is_none() {
-            self.shared.lock().remove(&self.krid);
+            self.leave(&mut self.shared.lock());
         }
     }
 }
@@ -214,7 +247,7 @@ fn make_room<E>(slots: &mut HashMap<Krid, Slot<E>>, now: Instant, entries_max: u
             .iter()
             .filter_map(|(krid, slot)| match slot {
                 Slot::Held { expires, .. } => Some((*expires, *krid)),
-                Slot::InFlight(_) => None,
+                Slot::InFlight { .. } => None,
             })
             .collect::<Vec<_>>()
     };
@@ -232,7 +265,7 @@ fn make_room<E>(slots: &mut HashMap<Krid, Slot<E>>, now: Instant, entries_max: u
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -341,10 +374,35 @@ mod tests {
         assert_eq!(cache.shared.lock().len(), 2);
         assert!(cache.key(krid(5), fail()).await.is_ok(), "the newest stays");
         assert!(cache.key(krid(1), fail()).await.is_err(), "the oldest went");
-        cache.wipe_unless(|held| held != krid(5));
-        assert!(
-            cache.key(krid(5), fail()).await.is_err(),
-            "a disabled key is wiped at once"
+    }
+
+    #[tokio::test]
+    async fn a_drop_empties_the_cache_and_what_was_in_flight_is_not_held() {
+        let cache = Arc::new(cache(Duration::from_secs(60), 10));
+        cache.key(krid(1), key(1)).await.ok().unwrap();
+        let early = tokio::spawn({
+            let cache = Arc::clone(&cache);
+            async move {
+                let slow = async {
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    key(2).await
+                };
+                cache.key(krid(2), slow).await.ok().unwrap().expose().to_vec()
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(cache.drop_all(), 1);
+        assert_eq!(cache.key(krid(1), fail()).await.err(), Some("down"));
+        assert_eq!(
+            cache.key(krid(2), fail()).await.err(),
+            Some("down"),
+            "whoever comes after the drop does not wait for an unwrapping from before it"
         );
+        cache.key(krid(2), key(3)).await.ok().unwrap();
+        assert_eq!(early.await.unwrap(), [2; 32], "the request from before it ends");
+        let held = cache.key(krid(2), fail()).await.ok().unwrap();
+        assert_eq!(held.expose(), [3; 32], "what landed late replaces nothing");
+        cache.drop_all();
+        assert!(cache.shared.lock().is_empty());
     }
 }

@@ -52,6 +52,11 @@ impl LayoutCache {
         }
     }
 
+    /// Forgets everything.
+    pub fn drop_all(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Entries::default();
+    }
+
     /// Remembers what a trailer said.
     pub fn learn(&self, bucket: &str, key: &str, layout: Arc<LearntLayout>) {
         let parts = layout.manifest.layout().parts().len();

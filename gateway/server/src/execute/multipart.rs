@@ -140,6 +140,7 @@ pub async fn open_upload(
     if let Some(found) = gateway.uploads.find(&name) {
         return Ok(found);
     }
+    let opening = gateway.uploads.opening();
     let context = bucket.context(&upload.name.key);
     for krid in gateway.keyring.opening_records(bucket.entry().bucket) {
         let keys = bucket.open_keys(gateway, krid, Reason::Multipart).await?;
@@ -160,7 +161,7 @@ pub async fn open_upload(
             .open(&gateway.engine, &keys, &context, upload.upload_id.as_bytes())
             .map_err(fault::state_error)?;
         let opened = Arc::new(OpenUpload { state, state_name });
-        gateway.uploads.keep(name, Arc::clone(&opened));
+        gateway.uploads.keep(opening, name, Arc::clone(&opened));
         return Ok(opened);
     }
     Err(GatewayError::code(ErrorCode::NoSuchUpload))

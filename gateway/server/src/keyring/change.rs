@@ -39,6 +39,8 @@ enum Change {
         entry: BucketEntry,
         record: Box<KeyRecord>,
     },
+    /// Nothing but the next generation, which makes gateways drop their unwrapped keys.
+    DropKeys,
     NewEpoch {
         name: String,
     },
@@ -191,6 +193,14 @@ impl KeyringService {
         self.bucket(name).ok_or(KeyringFault::BucketUnknown)
     }
 
+    /// Makes the next generation, at which every gateway drops its unwrapped keys.
+    ///
+    /// # Errors
+    /// As [`KeyringService::add_bucket`].
+    pub async fn next_generation(&self) -> Result<(), KeyringFault> {
+        self.change(&Change::DropKeys).await
+    }
+
     /// The one write path.
     async fn change(&self, change: &Change) -> Result<(), KeyringFault> {
         let mut copies = self.copies.lock().await;
@@ -258,6 +268,7 @@ impl KeyringService {
                 content.buckets.push(entry.clone());
                 content.records.push(record.as_ref().clone());
             }
+            Change::DropKeys => {}
             Change::NewEpoch { name } => {
                 let bucket = content
                     .active_bucket(name)

@@ -18,6 +18,9 @@ use crate::upstream::{Condition, ControlBucket, PutOutcome, StoreError};
 /// Name of the keyring's object in the control bucket.
 pub const KEYRING_OBJECT: &str = "keyring";
 
+/// Name of the object whose every change makes gateways drop their unwrapped keys.
+pub const DROP_OBJECT: &str = "keys-dropped";
+
 /// The copy of the keyring in the control bucket.
 pub trait ControlCopy: Send + Sync {
     /// Name of the control bucket.
@@ -33,6 +36,12 @@ pub trait ControlCopy: Send + Sync {
         document: Bytes,
         replaces: Option<&'a str>,
     ) -> BoxFuture<'a, Result<bool, KeyringFault>>;
+
+    /// What tells the last call of [`ControlCopy::call_drop`] from those before it; `None` before the first.
+    fn last_drop(&self) -> BoxFuture<'_, Result<Option<String>, KeyringFault>>;
+
+    /// Calls on every gateway to drop its unwrapped keys. `call` must be unlike all calls before.
+    fn call_drop(&self, call: Bytes) -> BoxFuture<'_, Result<(), KeyringFault>>;
 }
 
 impl ControlCopy for ControlBucket {
@@ -55,6 +64,23 @@ impl ControlCopy for ControlBucket {
             outcome
                 .map(|outcome| matches!(outcome, PutOutcome::Written { .. }))
                 .map_err(control_fault)
+        })
+    }
+
+    fn last_drop(&self) -> BoxFuture<'_, Result<Option<String>, KeyringFault>> {
+        Box::pin(async {
+            let found = self.get(DROP_OBJECT).await.map_err(control_fault)?;
+            Ok(found.map(|(_, etag)| etag))
+        })
+    }
+
+    fn call_drop(&self, call: Bytes) -> BoxFuture<'_, Result<(), KeyringFault>> {
+        Box::pin(async {
+            let outcome = self.put(DROP_OBJECT, call, Condition::None).await;
+            match outcome.map_err(control_fault)? {
+                PutOutcome::Written { .. } => Ok(()),
+                PutOutcome::Conflict => Err(KeyringFault::Contended),
+            }
         })
     }
 }
@@ -92,6 +118,14 @@ impl ControlCopy for OfflineCopy {
         _replaces: Option<&'a str>,
     ) -> BoxFuture<'a, Result<bool, KeyringFault>> {
         Box::pin(async { Ok(false) })
+    }
+
+    fn last_drop(&self) -> BoxFuture<'_, Result<Option<String>, KeyringFault>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn call_drop(&self, _call: Bytes) -> BoxFuture<'_, Result<(), KeyringFault>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

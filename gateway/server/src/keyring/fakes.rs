@@ -151,6 +151,8 @@ pub(super) struct FakeControl {
     pub(super) reads: AtomicU64,
     /// Put in place just before the next write, as another gateway would.
     pub(super) sneak_in: Mutex<Option<Bytes>>,
+    /// The last call to drop keys.
+    pub(super) drop_call: Mutex<Option<Bytes>>,
     pub(super) is_down: AtomicBool,
 }
 
@@ -198,6 +200,16 @@ impl ControlCopy for FakeControl {
             self.put(document);
             Ok(true)
         })
+    }
+
+    fn last_drop(&self) -> BoxFuture<'_, Result<Option<String>, KeyringFault>> {
+        let call = self.drop_call.lock().unwrap().clone();
+        Box::pin(async move { Ok(call.map(|call| format!("{call:?}"))) })
+    }
+
+    fn call_drop(&self, call: Bytes) -> BoxFuture<'_, Result<(), KeyringFault>> {
+        *self.drop_call.lock().unwrap() = Some(call);
+        Box::pin(async { Ok(()) })
     }
 }
 

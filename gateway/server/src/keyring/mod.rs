@@ -8,6 +8,7 @@
 
 mod change;
 mod copies;
+mod drop;
 mod enrol;
 mod error;
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod load;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use sceau_envelope::keyring::{BucketState, session_root};
@@ -27,6 +28,7 @@ use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 
 pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
+pub use drop::{Wipe, call_drop};
 pub use enrol::enrolled_key;
 pub use error::{EpochKeyError, KeyringFault, Place};
 pub use load::{Copies, inspect};
@@ -35,7 +37,7 @@ pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
 use crate::admin::{Component, Readiness, State};
 use crate::crypt::key_cache::KeyCache;
 use crate::limits;
-use crate::telemetry::{Metrics, ReloadSource};
+use crate::telemetry::{DropCause, Metrics, ReloadSource};
 
 /// Least time between two refreshes caused by unknown buckets or keys: clients choose those names,
 /// so they must not be able to make the gateway ask the store for each request. Who comes earlier
@@ -92,6 +94,8 @@ pub struct KeyringService {
     readiness: Arc<Readiness>,
     current: RwLock<Arc<Loaded>>,
     cache: KeyCache<EpochKeyError>,
+    /// Wipes keys that are held elsewhere, once there is such a place.
+    elsewhere: OnceLock<Box<dyn Fn(Wipe) + Send + Sync>>,
     /// Held by whoever reads or writes the copies, so that they do so one after the other.
     copies: tokio::sync::Mutex<Refreshed>,
 }
@@ -106,6 +110,7 @@ struct Loaded {
 struct Refreshed {
     began: Option<Instant>,
     has_succeeded: bool,
+    last_drop: drop::LastDrop,
 }
 
 impl KeyringService {
@@ -130,6 +135,8 @@ impl KeyringService {
             cache: &cache,
             metrics: &metrics,
         };
+        // Looked at before any key is unwrapped: a call that comes later is seen as new.
+        let last_drop = drop::LastDrop::first_look(control.as_ref()).await;
         let loaded = loader.start().await?;
         metrics.keyring_generation(loaded.keyring.content().generation);
         metrics.dev_mode(!provider.info().is_production_grade);
@@ -151,9 +158,11 @@ impl KeyringService {
             readiness,
             current: RwLock::new(Arc::new(loaded)),
             cache,
+            elsewhere: OnceLock::new(),
             copies: tokio::sync::Mutex::new(Refreshed {
                 began: None,
                 has_succeeded: true,
+                last_drop,
             }),
         }))
     }
@@ -169,7 +178,7 @@ impl KeyringService {
                     // Reported where it happens; the keyring in use stays.
                     let _ = self.refresh().await;
                 }
-                _ = wipe.tick() => self.cache.wipe_expired(),
+                _ = wipe.tick() => self.wipe_expired(),
                 _ = health.tick() => self.check_provider().await,
             }
         }
@@ -325,6 +334,9 @@ impl KeyringService {
     /// To be called with `copies` locked. Answers the entity tag of the control copy.
     async fn refresh_locked(&self, copies: &mut Refreshed) -> Result<Option<String>, KeyringFault> {
         copies.began = Some(Instant::now());
+        if copies.last_drop.look(self.control.as_ref()).await {
+            self.drop_keys(DropCause::Call);
+        }
         let before = self.loaded();
         let outcome = self.loader().refresh(&before).await;
         copies.has_succeeded = outcome.is_ok();
@@ -380,16 +392,9 @@ impl KeyringService {
         *current = Arc::new(newer);
         drop(current);
         self.metrics.keyring_generation(generation);
-        // Keys that were disabled or destroyed are wiped at once, not when their time is over.
-        let loaded = self.loaded();
-        self.cache.wipe_unless(|krid| {
-            loaded
-                .keyring
-                .content()
-                .record(krid)
-                .is_some_and(KeyRecord::may_open)
-        });
         tracing::info!(generation, "keyring in use");
+        // Whatever changed, no key is in use that was unwrapped before the change was known.
+        self.drop_keys(DropCause::Generation);
     }
 
     async fn check_provider(&self) {

@@ -293,6 +293,52 @@ async fn a_key_is_unwrapped_again_when_its_time_is_over_and_not_without_the_prov
 }
 
 #[tokio::test]
+async fn keys_are_dropped_on_a_call_that_needs_no_key_and_on_every_new_generation() {
+    let control = Arc::new(FakeControl::default());
+    let first = Host::new(control.clone());
+    let one = first.create().await;
+    one.add_bucket("photos").await.unwrap();
+    let second = Host::new(control.clone());
+    let two = second.open().await.unwrap();
+    let is_down = |host: &Host, is_down| host.provider.is_down.store(is_down, Ordering::SeqCst);
+    let wiped = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let wipes = Arc::clone(&wiped);
+    two.wipe_with(move |wipe| wipes.lock().unwrap().push(wipe));
+    assert!(open_keys(&two, "photos").await.is_ok());
+    is_down(&second, true);
+    two.refresh().await.unwrap();
+    assert!(
+        open_keys(&two, "photos").await.is_ok(),
+        "a look that finds no call drops nothing"
+    );
+    // The HSM refuses already: the call needs no key, and neither does the gateway that sees it.
+    call_drop(control.as_ref()).await.unwrap();
+    two.refresh().await.unwrap();
+    assert!(open_keys(&two, "photos").await.is_err());
+    assert_eq!(*wiped.lock().unwrap(), [Wipe::All]);
+    is_down(&second, false);
+    assert!(open_keys(&two, "photos").await.is_ok());
+    is_down(&second, true);
+    two.refresh().await.unwrap();
+    assert!(open_keys(&two, "photos").await.is_ok(), "one call drops once");
+    // By generation: the document is authenticated, so it takes the MAC key.
+    is_down(&second, false);
+    assert!(two.session_root().await.is_ok());
+    one.next_generation().await.unwrap();
+    two.refresh().await.unwrap();
+    is_down(&second, true);
+    assert_eq!(generation(&two), generation(&one));
+    assert!(open_keys(&two, "photos").await.is_err());
+    assert!(two.session_root().await.is_err());
+    assert!(
+        second
+            .metrics
+            .render()
+            .contains("sceau_key_drops_total{cause=\"generation\"} 1")
+    );
+}
+
+#[tokio::test]
 async fn the_state_and_the_bucket_of_a_record_are_obeyed_even_for_held_keys() {
     let host = Host::new(Arc::default());
     let service = host.create().await;

@@ -106,6 +106,33 @@ impl CacheOutcome {
     }
 }
 
+/// What made a gateway drop its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropCause {
+    /// POST /keys/drop on the admin listener.
+    Admin,
+    /// `sceau keys drop-all`, seen in the control bucket.
+    Call,
+    /// A new generation of the keyring.
+    Generation,
+    /// SIGUSR1.
+    Signal,
+}
+
+impl DropCause {
+    const ALL: [Self; 4] = [Self::Admin, Self::Call, Self::Generation, Self::Signal];
+
+    /// Stable name for metrics and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Call => "call",
+            Self::Generation => "generation",
+            Self::Signal => "signal",
+        }
+    }
+}
+
 /// What was loaded again while running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadSource {
@@ -145,6 +172,7 @@ pub struct Metrics {
     kms_seconds: HistogramVec,
     key_cache: IntCounterVec,
     key_cache_entries: IntGauge,
+    key_drops: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_seconds: Histogram,
     upstream_retries: IntCounter,
@@ -233,6 +261,11 @@ impl Metrics {
             )?,
             key_cache_entries: make
                 .gauge("sceau_key_cache_entries", "Unwrapped epoch keys held in memory.")?,
+            key_drops: make.counters(
+                "sceau_key_drops_total",
+                "Times that all unwrapped keys were dropped, by cause.",
+                &["cause"],
+            )?,
             upstream_requests: make.counters(
                 "sceau_upstream_requests_total",
                 "Requests to the store, by outcome.",
@@ -284,6 +317,9 @@ impl Metrics {
         }
         for outcome in CacheOutcome::ALL {
             self.key_cache.with_label_values(&[outcome.label()]);
+        }
+        for cause in DropCause::ALL {
+            self.key_drops.with_label_values(&[cause.name()]);
         }
         for source in ReloadSource::ALL {
             self.reload_success.with_label_values(&[source.label()]).set(1);
@@ -403,6 +439,11 @@ impl Metrics {
     pub fn key_cache_entries(&self, count: usize) {
         self.key_cache_entries
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// All unwrapped keys were dropped.
+    pub fn keys_dropped(&self, cause: DropCause) {
+        self.key_drops.with_label_values(&[cause.name()]).inc();
     }
 
     /// The store answered, or did not (`ok`, `redirect`, `client_error`, `server_error`, `connect`, `timeout`, `reset`).

@@ -12,7 +12,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-pub use metrics::{CacheOutcome, Direction, Metrics, Phase, ReloadSource};
+pub use metrics::{CacheOutcome, Direction, DropCause, Metrics, Phase, ReloadSource};
 
 use crate::config::{LogConfig, LogFormat};
 
