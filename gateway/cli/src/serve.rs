@@ -85,6 +85,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     // Set once, here.
     let _ = key_drop.set(Box::new(move || dropping.drop_keys(DropCause::Admin)));
     background.spawn(drop_on_signal(drop_signal, Arc::clone(&keyring)));
+    compare_module(&keyring, &provider);
     background.spawn(Arc::clone(&keyring).run());
     background.spawn(Arc::clone(&access).run());
     background.spawn(count_restarts(provider, Arc::clone(&foundations.metrics)));
@@ -165,6 +166,23 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 async fn drop_on_signal(mut signal: Signal, keyring: Arc<KeyringService>) {
     while signal.recv().await.is_some() {
         keyring.drop_keys(DropCause::Signal);
+    }
+}
+
+/// Says so when the HSM's module is another file than at enrolment. An update of the vendor's package looks
+/// the same as an exchange by somebody else; only the operator knows which it was.
+fn compare_module(keyring: &KeyringService, provider: &Provider) {
+    let (now, shared) = (provider.module_sha256(), provider.shared());
+    let info = shared.info();
+    let current = keyring.keyring();
+    let mut keks = current.content().keks.iter();
+    let kek = keks.find(|kek| kek.label == info.key_label && kek.version == info.key_version);
+    if let Some(kek) = kek.filter(|kek| kek.module_sha256 != now) {
+        tracing::warn!(
+            enrolled = kek.module_sha256,
+            now,
+            "the PKCS#11 module changed since enrolment"
+        );
     }
 }
 
