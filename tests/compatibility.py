@@ -25,7 +25,6 @@ LIMITS = """\
 - ETags are never the MD5 of the data. rclone: `provider = Other` or `use_multipart_etag = false`, since the ETag of an upload
   cannot be predicted from its parts. s3cmd: compares sizes.
 - A part is at most 5 366 088 854 bytes, an object of one PUT 5 GiB.
-- Completing an upload again answers `NoSuchUpload`.
 - Lifecycle filters by size, notifications, inventories and logs of the store see stored sizes and the store's ETags.
 - Ceph 16 answers CompleteMultipartUpload with an empty ETag, directly as through the gateway.
 - Ceph 16 and JuiceFS lack conditional writes: `store.conditional_writes = false`, and one gateway only.

@@ -5,6 +5,7 @@ How: uploads by hand with boto3; the object is compared byte for byte, sizes eve
 
 import pytest
 
+from botocore.exceptions import ClientError
 from harness.fronts import error_of
 
 MIB = 1024 * 1024
@@ -159,6 +160,36 @@ def test_wrong_completions_are_refused_and_can_be_repeated_right(front, bucket, 
     upload.complete([1, 3])
     del upload.bodies[2]
     check(front, bucket, upload)
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize("announced", [{}, {"ChecksumAlgorithm": "SHA256"}], ids=["plain", "sha256"])
+def test_a_completion_whose_answer_was_lost_can_be_repeated(front, bucket, content, announced):
+    def repeat(parts):
+        try:
+            done = front.s3.complete_multipart_upload(
+                Bucket=bucket, Key="k", UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+            return done["ETag"]
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    upload = front.s3.create_multipart_upload(Bucket=bucket, Key="k", **announced)["UploadId"]
+    parts = []
+    for number, size in enumerate([5 * MIB, 3], start=1):
+        sent = front.s3.upload_part(
+            Bucket=bucket, Key="k", UploadId=upload, PartNumber=number, Body=content(size, number), **announced
+        )
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    first = repeat(parts)
+    assert first == front.s3.head_object(Bucket=bucket, Key="k")["ETag"]
+    assert repeat(parts) == first and repeat(parts) == first
+    assert repeat(parts[:1]) == "NoSuchUpload"
+    other = [parts[0], {**parts[1], "ETag": parts[0]["ETag"]}]
+    assert repeat(other) == "NoSuchUpload"
+    assert front.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == content(5 * MIB, 1) + content(3, 2)
+    front.s3.put_object(Bucket=bucket, Key="k", Body=b"later")
+    assert repeat(parts) == "NoSuchUpload"
 
 
 def test_completion_can_be_conditional(front, bucket, content):

@@ -25,9 +25,12 @@ use crate::limits;
 use crate::respond::Answer;
 use crate::upstream::StoreRequest;
 
+/// Rules, and when they were fetched.
+type Fetched = (Instant, Arc<Vec<CorsRule>>);
+
 /// The rules of buckets asked for lately. A bucket without rules has an empty list.
 pub struct CorsCache {
-    entries: Mutex<HashMap<String, (Instant, Arc<Vec<CorsRule>>)>>,
+    entries: Mutex<HashMap<String, Fetched>>,
     fetches: Semaphore,
 }
 

@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod bucket;
+pub mod completed;
 pub mod copy;
 pub mod cors;
 pub mod delete;

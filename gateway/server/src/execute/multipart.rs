@@ -30,7 +30,7 @@ use crate::error::{GatewayError, Kind, Result};
 use crate::execute::put::{insert_sealed, seal_header};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
-use crate::execute::{parts, tagging};
+use crate::execute::{completed, parts, tagging};
 use crate::limits;
 use crate::plan::fault;
 use crate::plan::metadata::{self, WholeChecksum};
@@ -209,7 +209,7 @@ struct Chosen {
     checksum: Option<Value>,
 }
 
-/// CompleteMultipartUpload.
+/// CompleteMultipartUpload. Sent again after it was carried out (its answer was lost), it is answered again.
 pub async fn complete(
     gateway: &Gateway,
     request: &Authorized,
@@ -220,15 +220,42 @@ pub async fn complete(
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
     let listed = xml::parse_completed_parts(&document.bytes).map_err(GatewayError::code)?;
     let bucket = SealedBucket::find(gateway, &upload.name.bucket).await?;
-    let opened = open_upload(gateway, &bucket, &upload).await?;
-    let chosen = choose(gateway, &bucket, &upload, &opened, &listed).await?;
+    let completed = match finish(gateway, request, &bucket, &upload, store_headers, &listed).await {
+        Err(error) if error.kind.code() == ErrorCode::NoSuchUpload => {
+            completed::find(gateway, &bucket, &upload, &listed)
+                .await
+                .ok_or(error)?
+        }
+        finished => finished?,
+    };
+    // A gateway that ended between the store's completion and this left them.
+    if let Ok(opened) = open_upload(gateway, &bucket, &upload).await {
+        forget(gateway, &upload, &opened).await;
+    }
+    check_whole(
+        &request.authenticated.request.headers,
+        &[completed.crc, completed.checksum],
+    )?;
+    Ok(completed.into_answer(upload))
+}
+
+/// Completes an upload that is open.
+async fn finish(
+    gateway: &Gateway,
+    request: &Authorized,
+    bucket: &SealedBucket,
+    upload: &UploadRef,
+    store_headers: HeaderMap,
+    listed: &[CompletedPart],
+) -> Result<Completed> {
+    let opened = open_upload(gateway, bucket, upload).await?;
+    let chosen = choose(gateway, bucket, upload, &opened, listed).await?;
     check_sizes(&chosen)?;
-    let whole_crc = whole_crc(&chosen).map(WholeChecksum::Full);
-    let whole = announced_whole(&opened, &chosen);
-    check_whole(&request.authenticated.request.headers, &[whole_crc, whole])?;
-    let shown = whole.or(whole_crc);
-    let kept = whole.and_then(|whole| whole.to_sealed());
-    let checksum = kept.or_else(|| whole_crc?.to_sealed());
+    let crc = whole_crc(chosen.iter().map(|part| &part.entry)).map(WholeChecksum::Full);
+    let announced = announced_whole(&opened, &chosen);
+    check_whole(&request.authenticated.request.headers, &[crc, announced])?;
+    let kept = announced.and_then(|whole| whole.to_sealed());
+    let checksum = kept.or_else(|| crc?.to_sealed());
     let entries = chosen.iter().map(|part| part.entry).collect();
     let manifest = Manifest::multipart(entries, checksum).map_err(fault::seal_error)?;
     let trailer = manifest
@@ -245,25 +272,45 @@ pub async fn complete(
             error
         }
     })?;
-    forget(gateway, &upload, &opened).await;
+    let mut headers = HeaderMap::new();
+    sse::echo(&opened.state.metadata, &mut headers);
     let etag = sceau_s3wire::etag::to_client(&completed.etag).into_owned();
-    let result = CompletedUpload {
-        location: format!(
-            "/{}/{}",
-            upload.name.bucket,
-            sceau_s3wire::target::encode_path(&upload.name.key)
-        ),
-        bucket: upload.name.bucket,
-        key: upload.name.key,
+    headers.extend(headers::passed_headers(&completed.into_headers()));
+    Ok(Completed {
         etag,
-        checksum: shown.map(|whole| (whole.value().algorithm(), whole.text(), whole.kind())),
-    };
-    let mut answer = Answer::xml(result.to_xml());
-    answer
-        .headers
-        .extend(headers::passed_headers(&completed.into_headers()));
-    sse::echo(&opened.state.metadata, &mut answer.headers);
-    Ok(answer)
+        crc,
+        checksum: announced,
+        headers,
+    })
+}
+
+/// What a completion made.
+pub(super) struct Completed {
+    /// ETag as clients see it.
+    pub etag: String,
+    /// CRC-64/NVME of the whole, where it is known.
+    pub crc: Option<WholeChecksum>,
+    /// The checksum that the upload announced, where it is known.
+    pub checksum: Option<WholeChecksum>,
+    /// Headers of the answer.
+    pub headers: HeaderMap,
+}
+
+impl Completed {
+    fn into_answer(self, upload: UploadRef) -> Answer {
+        let shown = self.checksum.or(self.crc);
+        let key = sceau_s3wire::target::encode_path(&upload.name.key);
+        let result = CompletedUpload {
+            location: format!("/{}/{key}", upload.name.bucket),
+            bucket: upload.name.bucket,
+            key: upload.name.key,
+            etag: self.etag,
+            checksum: shown.map(|whole| (whole.value().algorithm(), whole.text(), whole.kind())),
+        };
+        let mut answer = Answer::xml(result.to_xml());
+        answer.headers.extend(self.headers);
+        answer
+    }
 }
 
 /// Verifies what the client says of each part. The store is asked what it holds even where tickets pin
@@ -400,14 +447,14 @@ fn check_sizes(chosen: &[Chosen]) -> Result<()> {
 }
 
 /// CRC-64/NVME of the whole object from those of its parts; none when a part's is not known.
-fn whole_crc(chosen: &[Chosen]) -> Option<Value> {
-    let mut parts = Vec::with_capacity(chosen.len());
-    for part in chosen {
+pub(super) fn whole_crc<'a>(entries: impl Iterator<Item = &'a PartEntry>) -> Option<Value> {
+    let mut parts = Vec::new();
+    for entry in entries {
         // An unpinned part's checksum is not known.
-        part.entry.iv?;
+        entry.iv?;
         parts.push((
-            Value::from_bytes(Algorithm::Crc64Nvme, &part.entry.crc64)?,
-            part.entry.plain_len,
+            Value::from_bytes(Algorithm::Crc64Nvme, &entry.crc64)?,
+            entry.plain_len,
         ));
     }
     checksum::combine(Algorithm::Crc64Nvme, &parts)
