@@ -3,7 +3,7 @@
 //! What lives here: three read-only routes, the readiness they report, and `POST /keys/drop`. What must
 //! not: anything else that changes the gateway, reads its environment or shows keys; the listener has no
 //! authentication, so it is bound to a loopback address unless the operator says otherwise. Who reaches
-//! it can make the gateway unwrap its keys again and no more; a browser's page cannot, see [`is_page`].
+//! it can make the gateway unwrap its keys again and no more; a browser's page cannot, see `is_page`.
 //! Invariant: `/livez` depends on nothing but this process. Entry: [`serve`].
 
 mod readiness;

@@ -99,7 +99,7 @@ impl Issuer {
     /// may have begun to use a new one; the answer may still hold none.
     ///
     /// # Errors
-    /// [`Unreachable`] when there are no keys that may still be used, or none suits and the last look
+    /// `Unreachable` when there are no keys that may still be used, or none suits and the last look
     /// failed: whether the key exists is then not known.
     pub async fn keys_for(
         self: &Arc<Self>,
