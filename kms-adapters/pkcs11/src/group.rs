@@ -24,10 +24,11 @@ use crate::provider::Pkcs11Provider;
 
 /// Most HSMs in a group.
 pub const ENDPOINTS_MAX: usize = 8;
-/// How long a member that failed is asked last.
-const BREAKER_OPEN: Duration = Duration::from_secs(2);
-/// Failures in a row from which a member is asked last.
-const BREAKER_FAILURES: u64 = 2;
+/// How long a member that failed is asked last: twice the time that a hung one costs a request.
+const BREAKER_OPEN: Duration = Duration::from_secs(5);
+/// Failures in a row from which a member is asked last. One is enough: a member that hangs would cost every
+/// request half its time.
+const BREAKER_FAILURES: u64 = 1;
 /// How often members that did not start are tried again.
 const START_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for one call of the proof.

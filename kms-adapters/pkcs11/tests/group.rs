@@ -73,7 +73,7 @@ async fn requests_are_not_lost_when_one_of_two_hsms_fails() {
                 assert!(start.elapsed() < Duration::from_secs(20), "it does not come back");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(2100)).await;
+            tokio::time::sleep(Duration::from_millis(5100)).await;
         }
     }
     // What is wrong with the wrap is wrong everywhere: nobody else is asked, and nobody restarts.
