@@ -25,6 +25,6 @@ pub use session_policy::{
     MalformedPolicy, RequestFacts, Resource, SESSION_POLICY_BYTES_MAX, SessionPolicy, iam_actions,
 };
 pub use settings::{
-    BUCKET_TABLES_MAX, BucketEntry, BucketSettings, KMS_KEY_NAME_BYTES_MAX, NAMES_PER_TABLE_MAX, Settings,
-    SettingsError, SettingsProblem, SseCMode, SseMode,
+    BUCKET_TABLES_MAX, BucketEntry, BucketSettings, KMS_KEY_NAME_BYTES_MAX, KeyCacheMode,
+    NAMES_PER_TABLE_MAX, Settings, SettingsError, SettingsProblem, SseCMode, SseMode,
 };

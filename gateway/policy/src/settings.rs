@@ -43,6 +43,17 @@ pub enum SseCMode {
     Refuse,
 }
 
+/// Whether unwrapped epoch keys of a bucket may be held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyCacheMode {
+    /// For the configured time.
+    #[default]
+    On,
+    /// Never: every request has its keys unwrapped.
+    Off,
+}
+
 /// One `[[bucket]]` table, as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +69,9 @@ pub struct BucketEntry {
     /// Names that requests for KMS encryption may give.
     #[serde(default)]
     pub kms_key_names: Vec<String>,
+    /// Whether unwrapped keys are held.
+    #[serde(default)]
+    pub key_cache: KeyCacheMode,
 }
 
 /// What applies to everybody in a bucket.
@@ -67,6 +81,8 @@ pub struct BucketSettings {
     pub sse: SseMode,
     /// Keys of the customer's own.
     pub sse_c: SseCMode,
+    /// Whether unwrapped keys are held.
+    pub key_cache: KeyCacheMode,
     kms_key_names: Vec<String>,
 }
 
@@ -195,6 +211,7 @@ fn check(entry: &BucketEntry) -> Result<(Vec<Pattern>, BucketSettings), Settings
     let settings = BucketSettings {
         sse: entry.sse,
         sse_c: entry.sse_c,
+        key_cache: entry.key_cache,
         kms_key_names: entry.kms_key_names.clone(),
     };
     Ok((patterns, settings))
@@ -225,6 +242,9 @@ mod tests {
             (SseMode::Forward, SseCMode::Refuse)
         );
         assert_eq!(all.of("c"), &BucketSettings::default());
+        assert_eq!(all.of("c").key_cache, KeyCacheMode::On);
+        let off = settings("[[bucket]]\nbuckets=['vault*']\nkey_cache='off'\n").unwrap();
+        assert_eq!(off.of("vault-1").key_cache, KeyCacheMode::Off);
         assert_eq!(
             (all.of("c").sse, all.of("c").sse_c),
             (SseMode::Accept, SseCMode::Refuse)
@@ -279,5 +299,6 @@ mod tests {
         }
         assert!(toml::from_str::<PolicyFile>("[[bucket]]\nbuckets=['a']\nsse='encrypt'\n").is_err());
         assert!(toml::from_str::<PolicyFile>("[[bucket]]\nbuckets=['a']\nssec='bind'\n").is_err());
+        assert!(toml::from_str::<PolicyFile>("[[bucket]]\nbuckets=['a']\nkey_cache='no'\n").is_err());
     }
 }

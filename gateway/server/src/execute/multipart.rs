@@ -137,7 +137,7 @@ pub async fn open_upload(
         key: upload.name.key.clone(),
         upload_id: upload.upload_id.clone(),
     };
-    if let Some(found) = gateway.uploads.find(&name) {
+    if let Some(found) = gateway.uploads.find(&name).filter(|_| bucket.may_hold()) {
         return Ok(found);
     }
     let opening = gateway.uploads.opening();
@@ -161,7 +161,9 @@ pub async fn open_upload(
             .open(&gateway.engine, &keys, &context, upload.upload_id.as_bytes())
             .map_err(fault::state_error)?;
         let opened = Arc::new(OpenUpload { state, state_name });
-        gateway.uploads.keep(opening, name, Arc::clone(&opened));
+        if bucket.may_hold() {
+            gateway.uploads.keep(opening, name, Arc::clone(&opened));
+        }
         return Ok(opened);
     }
     Err(GatewayError::code(ErrorCode::NoSuchUpload))

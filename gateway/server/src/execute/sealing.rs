@@ -4,18 +4,19 @@
 //! unwrapped or cached. Invariant: a key is handed out only for the purpose that its record's state and
 //! the bucket's policy allow, checked at every use, whatever is cached.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sceau_envelope::keyring::{BucketEntry, FreshnessLevel, NameMode};
 use sceau_envelope::{Context, EpochKeys, Suite};
 use sceau_keys::{Krid, TenantId};
 use sceau_kms::Reason;
+use sceau_policy::KeyCacheMode;
 use sceau_s3wire::error::ErrorCode;
 
 use crate::app::Gateway;
 use crate::error::{GatewayError, Integrity, Kind, Result};
-use crate::keyring::Usage;
+use crate::keyring::{Caching, Usage};
 use crate::limits;
 use crate::plan::fault;
 use crate::telemetry::Phase;
@@ -24,6 +25,9 @@ use crate::telemetry::Phase;
 pub struct SealedBucket {
     entry: BucketEntry,
     tenant: TenantId,
+    caching: Caching,
+    /// What this request had unwrapped, where keys are not held: each key once.
+    unwrapped: Mutex<Vec<(Usage, Arc<EpochKeys>)>>,
 }
 
 impl SealedBucket {
@@ -39,7 +43,13 @@ impl SealedBucket {
             error
         })?;
         check_policy(&entry)?;
+        let caching = match gateway.access.snapshot().settings(name).key_cache {
+            KeyCacheMode::On => Caching::Held,
+            KeyCacheMode::Off => Caching::Never,
+        };
         Ok(Self {
+            caching,
+            unwrapped: Mutex::default(),
             entry,
             tenant: gateway.keyring.tenant(),
         })
@@ -85,6 +95,19 @@ impl SealedBucket {
         self.keys(gateway, krid, Usage::Open, reason).await
     }
 
+    /// Whether keys of this bucket, and what they opened, may be held for the next request.
+    pub fn may_hold(&self) -> bool {
+        self.caching == Caching::Held
+    }
+
+    fn unwrapped_before(&self, krid: Krid, usage: Usage) -> Option<Arc<EpochKeys>> {
+        let unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fitting = unwrapped
+            .iter()
+            .filter(|(used, keys)| *used == usage && keys.krid() == krid);
+        fitting.next().map(|(_, keys)| Arc::clone(keys))
+    }
+
     async fn keys(
         &self,
         gateway: &Gateway,
@@ -92,12 +115,24 @@ impl SealedBucket {
         usage: Usage,
         reason: Reason,
     ) -> Result<Arc<EpochKeys>> {
-        let keys = gateway.keyring.epoch_keys(krid, self.entry.bucket, usage, reason);
+        if let Some(keys) = self.unwrapped_before(krid, usage) {
+            return Ok(keys);
+        }
+        let keys = gateway
+            .keyring
+            .epoch_keys_with(krid, self.entry.bucket, usage, reason, self.caching);
         let asked = Instant::now();
         let answered = tokio::time::timeout(limits::KEY_WAIT, keys).await;
         gateway.metrics.phase(Phase::Unwrap, asked.elapsed());
         match answered {
-            Ok(keys) => keys.map_err(|error| fault::epoch_key_error(&error)),
+            Ok(keys) => {
+                let keys = keys.map_err(|error| fault::epoch_key_error(&error))?;
+                if !self.may_hold() {
+                    let mut unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
+                    unwrapped.push((usage, Arc::clone(&keys)));
+                }
+                Ok(keys)
+            }
             Err(_) => Err(GatewayError::new(
                 Kind::KeysUnavailable,
                 "no key within the time limit",

@@ -37,7 +37,7 @@ pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
 use crate::admin::{Component, Readiness, State};
 use crate::crypt::key_cache::KeyCache;
 use crate::limits;
-use crate::telemetry::{DropCause, Metrics, ReloadSource};
+use crate::telemetry::{CacheOutcome, DropCause, Metrics, ReloadSource};
 
 /// Least time between two refreshes caused by unknown buckets or keys: clients choose those names,
 /// so they must not be able to make the gateway ask the store for each request. Who comes earlier
@@ -54,6 +54,15 @@ pub enum Usage {
     Open,
     /// To seal something new.
     Seal,
+}
+
+/// Whether an unwrapped key may be held for the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// For [`KeyringOptions::cache_ttl`] at most.
+    Held,
+    /// It is unwrapped for this caller alone.
+    Never,
 }
 
 /// Settings of a [`KeyringService`].
@@ -276,6 +285,23 @@ impl KeyringService {
         usage: Usage,
         reason: Reason,
     ) -> Result<Arc<EpochKeys>, EpochKeyError> {
+        self.epoch_keys_with(krid, bucket, usage, reason, Caching::Held)
+            .await
+    }
+
+    /// As [`KeyringService::epoch_keys`], with a say in whether the key is held afterwards. With
+    /// [`Caching::Never`] a key that is held for others is not used either.
+    ///
+    /// # Errors
+    /// As [`KeyringService::epoch_keys`].
+    pub async fn epoch_keys_with(
+        &self,
+        krid: Krid,
+        bucket: BucketId,
+        usage: Usage,
+        reason: Reason,
+        caching: Caching,
+    ) -> Result<Arc<EpochKeys>, EpochKeyError> {
         let record = match self.record(krid) {
             Some(record) => record,
             None => {
@@ -291,10 +317,14 @@ impl KeyringService {
             reason,
             Arc::clone(&self.metrics),
         );
-        let key = self.cache.key(krid, unwrap).await?;
-        EpochKeys::from_slice(krid, key.expose())
-            .map(Arc::new)
-            .ok_or(EpochKeyError::CheckFailed)
+        let keys = match caching {
+            Caching::Held => EpochKeys::from_slice(krid, self.cache.key(krid, unwrap).await?.expose()),
+            Caching::Never => {
+                self.metrics.key_cache(CacheOutcome::Off);
+                Some(EpochKeys::derive(krid, &unwrap.await?))
+            }
+        };
+        keys.map(Arc::new).ok_or(EpochKeyError::CheckFailed)
     }
 
     /// The key that temporary credentials are sealed under: the same in every gateway of this keyring.

@@ -4,6 +4,7 @@
 //! what is worth logging; the phase that owns an event reports it. Invariant: no label takes a
 //! value chosen by a client (no key, bucket or principal).
 
+mod labels;
 mod metrics;
 
 use std::fmt;
@@ -12,7 +13,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-pub use metrics::{CacheOutcome, Direction, DropCause, Metrics, Phase, ReloadSource};
+pub use labels::{CacheOutcome, Direction, DropCause, Phase, ReloadSource};
+pub use metrics::Metrics;
 
 use crate::config::{LogConfig, LogFormat};
 
