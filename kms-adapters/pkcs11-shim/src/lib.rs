@@ -16,7 +16,7 @@
 //! # Why `unsafe`
 //! PKCS#11 is a C interface: a table of functions over raw pointers. A library that stands in for a
 //! module must export that table and call through another one, so this crate is excepted from the
-//! workspace's prohibition. The blocks are in [`table`] and [`effects`]; each says why it is sound
+//! workspace's prohibition. The blocks are in `table` and `effects`; each says why it is sound
 //! under the contract of PKCS#11, which the callers and the real module are trusted to keep here.
 
 pub mod control;
