@@ -145,14 +145,21 @@ impl Failure {
             | KeyringFault::Contended
             | KeyringFault::ControlBucketName
             | KeyringFault::Document { .. }
+            | KeyringFault::EpochDestroyed
+            | KeyringFault::EpochUnknown
             | KeyringFault::Exists { .. }
             | KeyringFault::Foreign { .. }
             | KeyringFault::Fork { .. }
+            | KeyringFault::KekNeeded { .. }
+            | KeyringFault::KekRetired
             | KeyringFault::Local { .. }
+            | KeyringFault::NotDisabled
+            | KeyringFault::Outdated
             | KeyringFault::ProviderMix { .. }
             | KeyringFault::Random
             | KeyringFault::Record { .. }
-            | KeyringFault::Rollback { .. } => Part::Keys,
+            | KeyringFault::Rollback { .. }
+            | KeyringFault::TooManyWraps { .. } => Part::Keys,
         };
         Self::new(part, fault.to_string())
             .with_id(fault.id())

@@ -1,7 +1,11 @@
-//! `sceau keys`: enrolment, listing, new epochs.
+//! `sceau keys`: enrolment, listing, new epochs, and the life of keys after that.
 //!
 //! What lives here: what an operator does with the keyring. What must not: key bytes. Invariant:
 //! nothing is generated in an HSM before it is certain that no keyring exists yet.
+
+mod epochs;
+mod rotate;
+mod transfer;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -18,7 +22,7 @@ use sceau_kms_pkcs11::{Enrolment, Profile, Trial};
 use sceau_s3wire::xml::ListPage;
 use sceau_server::config::{Pkcs11Config, ProviderConfig};
 use sceau_server::keyring::{
-    ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, call_drop, enrolled_key,
+    ControlCopy, KeyringFault, KeyringService, LocalCopy, Place, StateChange, call_drop, enrolled_key,
 };
 use sceau_server::upstream::{Store, StoreRequest};
 use serde_json::json;
@@ -83,6 +87,44 @@ enum KeysCommand {
         #[arg(long)]
         allow_nonempty: bool,
     },
+    /// Shows the epochs of a bucket: states, dates, wraps
+    #[command(after_help = "Examples:\n  sceau keys show --config sceau.toml --bucket photos")]
+    Show(epochs::ShowArgs),
+    /// Wraps every key of the keyring under another key-encryption key; no object is touched
+    #[command(
+        after_help = "Examples:\n  sceau keys rotate-kek --config sceau.toml --to new.toml --generate\n  sceau keys rotate-kek --config sceau.toml --to new.toml --finish"
+    )]
+    RotateKek(rotate::RotateArgs),
+    /// Refuses reads and writes under epochs of a bucket, until they are enabled again
+    #[command(
+        after_help = "Examples:\n  sceau keys disable --config sceau.toml --bucket photos --epoch 1\n  sceau keys disable --config sceau.toml --bucket photos --all"
+    )]
+    Disable(epochs::EpochsArgs),
+    /// Allows disabled epochs again
+    #[command(after_help = "Examples:\n  sceau keys enable --config sceau.toml --bucket photos --all")]
+    Enable(epochs::EpochsArgs),
+    /// Destroys disabled epochs for ever, after a plan and a phrase, and states it
+    #[command(
+        after_help = "Examples:\n  sceau keys destroy --config sceau.toml --bucket photos --epoch 1 --by 'A. Officer' --statement destroyed.txt"
+    )]
+    Destroy(epochs::DestroyArgs),
+    /// Verifies a statement of destruction with the key of the keyring
+    #[command(after_help = "Examples:\n  sceau keys verify-statement --config sceau.toml destroyed.txt")]
+    VerifyStatement(epochs::StatementArgs),
+    /// Tries the enrolled key-encryption keys with their canaries
+    #[command(after_help = "Examples:\n  sceau keys canary --config sceau.toml")]
+    Canary {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Writes the verified keyring to a new file
+    #[command(after_help = "Examples:\n  sceau keys export --config sceau.toml keyring.backup")]
+    Export(transfer::ExportArgs),
+    /// Verifies a keyring file and puts it where the keyring is missing or older
+    #[command(
+        after_help = "Examples:\n  sceau keys import --config sceau.toml --generation-min 41 keyring.backup"
+    )]
+    Import(transfer::ImportArgs),
 }
 
 /// Runs one of the commands.
@@ -97,6 +139,15 @@ pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
             bucket,
             allow_nonempty,
         } => new_epoch(&config.config, &bucket, allow_nonempty, output).await,
+        KeysCommand::Show(args) => epochs::show(args, output).await,
+        KeysCommand::RotateKek(args) => rotate::rotate(args, output).await,
+        KeysCommand::Disable(args) => epochs::set_state(args, StateChange::Disable, output).await,
+        KeysCommand::Enable(args) => epochs::set_state(args, StateChange::Enable, output).await,
+        KeysCommand::Destroy(args) => epochs::destroy(args, output).await,
+        KeysCommand::VerifyStatement(args) => epochs::verify_statement(args, output).await,
+        KeysCommand::Canary { config } => rotate::canary(&config, output).await,
+        KeysCommand::Export(args) => transfer::export(args, output).await,
+        KeysCommand::Import(args) => transfer::import(args, output).await,
     }
 }
 

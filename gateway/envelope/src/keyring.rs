@@ -32,6 +32,14 @@ pub const METADATA_PADDING_MAX: u16 = 1_024;
 /// with `sof1/`, so no input is shared.
 const SESSION_ROOT_LABEL: &[u8] = b"sceau/session-root/1\0";
 
+/// Begins the input of [`statement_mac`]: shared with nothing else that is computed with the MAC key.
+const STATEMENT_LABEL: &[u8] = b"sceau/statement/1\0";
+
+/// Authenticates a statement about the keyring, such as what was destroyed: not part of the stored format.
+pub fn statement_mac(mac_key: &SecretKey, statement: &[u8]) -> [u8; 48] {
+    *hmac_sha384(mac_key.expose(), &[STATEMENT_LABEL, statement])
+}
+
 /// The key that temporary credentials are sealed under: not part of the stored format, but every
 /// gateway of the keyring can derive it, and it changes when the MAC key does.
 pub fn session_root(mac_key: &SecretKey) -> SecretKey {

@@ -24,6 +24,8 @@ const BLOB_BYTES: usize = KEY_BYTES + 16;
 pub struct InsecureLocalProvider {
     info: ProviderInfo,
     location: String,
+    /// The key file, if there is one.
+    file: Option<std::path::PathBuf>,
     /// Versions, ascending; the last one makes new wraps.
     keys: Vec<(u32, LessSafeKey)>,
 }
@@ -52,7 +54,9 @@ impl InsecureLocalProvider {
     /// # Errors
     /// [`KeyError::Misconfigured`] when the file is missing, damaged, or open to others than its owner.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        Self::with_keys(key_file::read(path)?, format!("key file {}", path.display()))
+        let mut provider = Self::with_keys(key_file::read(path)?, format!("key file {}", path.display()))?;
+        provider.file = Some(path.to_owned());
+        Ok(provider)
     }
 
     /// A fresh key that is gone when this value is dropped, for `sceau dev` and tests.
@@ -100,12 +104,28 @@ impl InsecureLocalProvider {
             key_version: version,
             scheme: WrapScheme::InsecureLocal,
         };
-        Ok(Self { info, location, keys })
+        Ok(Self {
+            info,
+            location,
+            file: None,
+            keys,
+        })
     }
 
     fn key(&self, version: u32) -> Result<&LessSafeKey, KeyError> {
         let found = self.keys.iter().find(|(held, _)| *held == version);
         found.map(|(_, key)| key).ok_or(KeyError::KeyNotFound)
+    }
+
+    /// One version from the key file as it is now.
+    fn read_key(path: &Path, version: u32) -> Result<LessSafeKey, KeyError> {
+        let file = key_file::read(path).map_err(|_| KeyError::KeyNotFound)?;
+        let mut keys = file.keys.iter();
+        let (_, key) = keys
+            .find(|(held, _)| *held == version)
+            .ok_or(KeyError::KeyNotFound)?;
+        let key = UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| KeyError::Internal)?;
+        Ok(LessSafeKey::new(key))
     }
 
     fn seal(&self, key: &SecretKey, context: &WrapContext) -> Result<Wrap, KeyError> {
@@ -133,7 +153,16 @@ impl InsecureLocalProvider {
         if wrap.key_label != self.info.key_label || wrap.scheme != self.info.scheme {
             return Err(KeyError::KeyNotFound);
         }
-        let key = self.key(wrap.key_version)?;
+        let added;
+        let key = match self.key(wrap.key_version) {
+            Ok(key) => key,
+            // A version that was added after this provider was opened.
+            Err(_) => {
+                let path = self.file.as_deref().ok_or(KeyError::KeyNotFound)?;
+                added = Self::read_key(path, wrap.key_version)?;
+                &added
+            }
+        };
         if wrap.blob.len() != BLOB_BYTES {
             return Err(KeyError::InvalidCiphertext);
         }

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::copies::LocalCopy;
 use super::error::{KeyringFault, Place};
+use super::lifecycle::{Step, check_enrolled};
 use super::{BucketEntry, BucketPolicy, KeyringParts, KeyringService, Loaded, now_ms, unwrap_record};
 use crate::limits;
 use crate::telemetry::Metrics;
@@ -34,7 +35,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(40);
 const CLOCK_SKEW_MS: u64 = 15 * 60 * 1000;
 
 /// A change to the keyring, in a form that can be made again on newer content.
-enum Change {
+pub(super) enum Change {
     AddBucket {
         entry: BucketEntry,
         record: Box<KeyRecord>,
@@ -51,6 +52,8 @@ enum Change {
         name: String,
         tags: TagsSetting,
     },
+    /// What an operator does to keys that exist.
+    Step(Step),
 }
 
 /// What an operator wants of the tags of a bucket's objects.
@@ -202,7 +205,7 @@ impl KeyringService {
     }
 
     /// The one write path.
-    async fn change(&self, change: &Change) -> Result<(), KeyringFault> {
+    pub(super) async fn change(&self, change: &Change) -> Result<(), KeyringFault> {
         let mut copies = self.copies.lock().await;
         for attempt in 0..ATTEMPTS_MAX {
             if attempt > 0 {
@@ -265,6 +268,7 @@ impl KeyringService {
                 if content.active_bucket(&entry.name).is_some() {
                     return Ok(false);
                 }
+                check_enrolled(content, record)?;
                 content.buckets.push(entry.clone());
                 content.records.push(record.as_ref().clone());
             }
@@ -282,6 +286,7 @@ impl KeyringService {
                     domain: newest.domain,
                 };
                 let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
+                check_enrolled(content, &record)?;
                 retire(content, bucket);
                 content.records.push(record);
             }
@@ -299,6 +304,7 @@ impl KeyringService {
                 }
                 policy.exposure = after;
             }
+            Change::Step(step) => return step.apply(content),
         }
         Ok(true)
     }

@@ -5,8 +5,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sceau_envelope::keyring::EnrolledKek;
-use sceau_keys::{BucketId, KEY_BYTES, Krid, SecretKey, TenantId, WrapContext};
-use sceau_kms::{KeyProvider, Reason};
+use sceau_keys::{BucketId, KEY_BYTES, Krid, SecretKey, TenantId, Wrap, WrapContext};
+use sceau_kms::{KeyError, KeyProvider, Reason};
 use zeroize::Zeroizing;
 
 use super::error::KeyringFault;
@@ -21,13 +21,7 @@ pub async fn enrolled_key(
     provider: &dyn KeyProvider,
     module_sha256: String,
 ) -> Result<EnrolledKek, KeyringFault> {
-    // All zero, which no key record ever has.
-    let context = WrapContext {
-        krid: Krid([0; 16]),
-        tenant: TenantId([0; 16]),
-        bucket: BucketId([0; 16]),
-        epoch: 0,
-    };
+    let context = canary_context();
     let mut value = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(value.as_mut_slice()).map_err(|_| KeyringFault::Random)?;
     let canary = SecretKey::from_slice(value.as_slice()).ok_or(KeyringFault::Random)?;
@@ -54,4 +48,54 @@ pub async fn enrolled_key(
             .map_err(|_| KeyringFault::Random)?,
         module_sha256,
     })
+}
+
+/// What a key provider says to the canary of an enrolled key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canary {
+    /// It is the enrolled key.
+    Recognised,
+    /// The provider is for another key.
+    NotHeld,
+    /// The provider has a key of that name, but it is another one.
+    Stranger,
+}
+
+/// Asks `provider` for the canary of `kek`.
+///
+/// # Errors
+/// [`KeyError`] when the provider could not try.
+pub async fn try_canary(provider: &dyn KeyProvider, kek: &EnrolledKek) -> Result<Canary, KeyError> {
+    if kek.provider != provider.info().instance {
+        return Ok(Canary::NotHeld);
+    }
+    let wrap = Wrap {
+        provider: kek.provider.clone(),
+        key_label: kek.label.clone(),
+        key_version: kek.version,
+        scheme: kek.scheme,
+        iv: kek.canary_iv.clone(),
+        blob: kek.canary_blob.clone(),
+    };
+    let unwrapped = provider
+        .unwrap(&wrap, &canary_context(), Reason::Health, limits::KEY_WAIT)
+        .await;
+    match unwrapped {
+        Ok(key) if digest(&SHA256, key.expose()).as_ref() == kek.fingerprint.as_slice() => {
+            Ok(Canary::Recognised)
+        }
+        Ok(_) | Err(KeyError::InvalidCiphertext) => Ok(Canary::Stranger),
+        Err(KeyError::KeyNotFound) => Ok(Canary::NotHeld),
+        Err(error) => Err(error),
+    }
+}
+
+/// All zero, which no key record ever has.
+fn canary_context() -> WrapContext {
+    WrapContext {
+        krid: Krid([0; 16]),
+        tenant: TenantId([0; 16]),
+        bucket: BucketId([0; 16]),
+        epoch: 0,
+    }
 }

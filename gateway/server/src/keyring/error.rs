@@ -13,11 +13,13 @@ use sceau_kms::KeyError;
 
 use crate::crypt::key_cache::CacheFault;
 
-/// Which of the two copies of the keyring.
+/// Which copy of the keyring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The object in the control bucket.
     Control,
+    /// A file that an operator brings back.
+    Import,
     /// The file on this host, which pins the generation.
     Local,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Control => "the control bucket's copy of the keyring",
+            Self::Import => "the keyring to be imported",
             Self::Local => "the local copy of the keyring",
         })
     }
@@ -54,6 +57,10 @@ pub enum KeyringFault {
         /// What is wrong with it.
         error: KeyringError,
     },
+    /// A destroyed epoch does not come back.
+    EpochDestroyed,
+    /// The bucket has no such epoch.
+    EpochUnknown,
     /// There is a keyring already.
     Exists {
         /// Where it was found.
@@ -69,6 +76,13 @@ pub enum KeyringFault {
         /// That generation.
         generation: u64,
     },
+    /// A record has no other wrap that was tried, so this one cannot be dropped.
+    KekNeeded {
+        /// The record.
+        krid: Krid,
+    },
+    /// The key provider's key-encryption key is not, or no longer, enrolled in the keyring.
+    KekRetired,
     /// The local file cannot be read or written.
     Local {
         /// The file.
@@ -76,6 +90,10 @@ pub enum KeyringFault {
         /// The operating system's reason.
         why: String,
     },
+    /// Only disabled epochs can be destroyed.
+    NotDisabled,
+    /// The keyring changed after the operator was shown what would happen.
+    Outdated,
     /// Keys wrapped for development meet a production key provider, or the other way round.
     ProviderMix {
         /// Whether the key provider in use is a production one.
@@ -101,6 +119,11 @@ pub enum KeyringFault {
         /// The highest generation seen here.
         seen: u64,
     },
+    /// A record cannot take one more wrap.
+    TooManyWraps {
+        /// The record.
+        krid: Krid,
+    },
 }
 
 impl KeyringFault {
@@ -121,6 +144,11 @@ impl KeyringFault {
             Self::BucketUnknown | Self::ControlBucketName => "E-KEYS-012",
             Self::Contended => "E-KEYS-013",
             Self::Random => "E-KEYS-014",
+            Self::EpochUnknown | Self::EpochDestroyed => "E-KEYS-017",
+            Self::NotDisabled => "E-KEYS-018",
+            Self::Outdated => "E-KEYS-019",
+            Self::KekRetired => "E-KEYS-020",
+            Self::KekNeeded { .. } | Self::TooManyWraps { .. } => "E-KEYS-021",
         }
     }
 
@@ -154,6 +182,18 @@ impl KeyringFault {
             Self::ControlBucketName => "choose another bucket",
             Self::Contended => "try again",
             Self::Random => "check the operating system's random generator",
+            Self::EpochUnknown | Self::EpochDestroyed => "look at `sceau keys list`",
+            Self::NotDisabled => {
+                "disable the epoch with `sceau keys disable` first, and see for some time who misses it"
+            }
+            Self::Outdated => "look at the plan again: the keyring has changed since",
+            Self::KekRetired => {
+                "restart this gateway with the configuration of the key-encryption key in use; see docs/operations.md"
+            }
+            Self::KekNeeded { .. } => {
+                "run `sceau keys rotate-kek` again without --finish, so that every record gets the new wrap"
+            }
+            Self::TooManyWraps { .. } => "drop key-encryption keys that are no longer used",
         }
     }
 }
@@ -167,12 +207,18 @@ impl fmt::Display for KeyringFault {
             Self::Control { why } => write!(f, "the control bucket does not answer as it should: {why}"),
             Self::ControlBucketName => f.write_str("the control bucket is not available to clients"),
             Self::Document { place, error } => write!(f, "{place}: {error}"),
+            Self::EpochDestroyed => f.write_str("the epoch is destroyed; nothing brings it back"),
+            Self::EpochUnknown => f.write_str("the bucket has no such epoch"),
             Self::Exists { place } => write!(f, "{place} exists already"),
             Self::Foreign { place } => write!(f, "{place} belongs to another tenant"),
             Self::Fork { generation } => {
                 write!(f, "there are two different keyrings of generation {generation}")
             }
+            Self::KekNeeded { krid } => write!(f, "key record {krid} has no other wrap that was tried"),
+            Self::KekRetired => f.write_str("the key-encryption key in use here is not enrolled in the keyring"),
             Self::Local { path, why } => write!(f, "{}: {why}", path.display()),
+            Self::NotDisabled => f.write_str("the epoch is not disabled, so it is not destroyed"),
+            Self::Outdated => f.write_str("the keyring changed after the plan was made"),
             Self::ProviderMix { is_production: true } => f.write_str(
                 "the keyring holds keys wrapped by insecure-local; a production key provider refuses to be used with them",
             ),
@@ -185,6 +231,7 @@ impl fmt::Display for KeyringFault {
             Self::Rollback { place, found, seen } => {
                 write!(f, "{place} is of generation {found}, but generation {seen} was seen here before")
             }
+            Self::TooManyWraps { krid } => write!(f, "key record {krid} has as many wraps as it can hold"),
         }
     }
 }

@@ -24,6 +24,11 @@ pub(super) struct FakeProvider {
 
 impl FakeProvider {
     pub(super) fn new(scheme: WrapScheme) -> Arc<Self> {
+        Self::version(scheme, 1)
+    }
+
+    /// Another version is another key.
+    pub(super) fn version(scheme: WrapScheme, version: u32) -> Arc<Self> {
         Arc::new(Self {
             info: ProviderInfo {
                 kind: ProviderKind::InsecureLocal,
@@ -31,7 +36,7 @@ impl FakeProvider {
                 residency: Residency::Process,
                 is_production_grade: scheme != WrapScheme::InsecureLocal,
                 key_label: "kek".to_owned(),
-                key_version: 1,
+                key_version: version,
                 scheme,
             },
             unwraps: AtomicUsize::new(0),
@@ -40,8 +45,9 @@ impl FakeProvider {
         })
     }
 
-    pub(super) fn cipher() -> LessSafeKey {
-        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[0x42; 32]).unwrap())
+    pub(super) fn cipher(&self) -> LessSafeKey {
+        let key = [0x41 + u8::try_from(self.info.key_version).unwrap(); 32];
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap())
     }
 
     pub(super) fn check_up(&self) -> Result<(), KeyError> {
@@ -64,7 +70,7 @@ impl KeyProvider for FakeProvider {
             let location = "test".to_owned();
             Ok(KeyStatus {
                 state: KeyState::Active,
-                key_version: 1,
+                key_version: self.info.key_version,
                 location,
                 findings: Vec::new(),
             })
@@ -85,13 +91,13 @@ impl KeyProvider for FakeProvider {
             let mut blob = key.expose().to_vec();
             let aad = Aad::from(context.to_bytes());
             let nonce = Nonce::assume_unique_for_key(iv);
-            Self::cipher()
+            self.cipher()
                 .seal_in_place_append_tag(nonce, aad, &mut blob)
                 .unwrap();
             Ok(Wrap {
                 provider: self.info.instance.clone(),
                 key_label: self.info.key_label.clone(),
-                key_version: 1,
+                key_version: self.info.key_version,
                 scheme: self.info.scheme,
                 iv: iv.to_vec(),
                 blob,
@@ -110,10 +116,15 @@ impl KeyProvider for FakeProvider {
             self.unwraps.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.check_up()?;
+            if wrap.key_version != self.info.key_version {
+                return Err(KeyError::KeyNotFound);
+            }
             let nonce =
                 Nonce::try_assume_unique_for_key(&wrap.iv).map_err(|_| KeyError::InvalidCiphertext)?;
             let mut blob = wrap.blob.clone();
-            let plain = Self::cipher().open_in_place(nonce, Aad::from(context.to_bytes()), &mut blob);
+            let plain = self
+                .cipher()
+                .open_in_place(nonce, Aad::from(context.to_bytes()), &mut blob);
             SecretKey::from_slice(plain.map_err(|_| KeyError::InvalidCiphertext)?).ok_or(KeyError::Internal)
         })
     }

@@ -88,7 +88,12 @@ impl Loader<'_> {
     /// Loads at start: the local copy pins the generation, the control bucket's copy may be newer.
     pub(super) async fn start(&self) -> Result<Loaded, KeyringFault> {
         let pinned = match self.local.read()? {
-            Some(document) => Some(self.verify(document, Place::Local, 0).await?),
+            Some(document) => match self.verify(document.clone(), Place::Local, 0).await {
+                Err(fault) if is_without_wrap(&fault) => {
+                    return self.start_after_rotation(&document, fault).await;
+                }
+                verified => Some(verified?),
+            },
             None => None,
         };
         if let Some(pinned) = pinned {
@@ -101,6 +106,34 @@ impl Loader<'_> {
             generation = loaded.keyring.content().generation,
             "no local copy of the keyring: the control bucket's is taken as it is, and pinned from now on"
         );
+        self.local.write(loaded.document.clone()).await?;
+        Ok(loaded)
+    }
+
+    /// The local copy is from before a rotation of the key-encryption key, so that the key in use opens
+    /// nothing of it. It still pins: the control bucket's copy must verify, belong to the same tenant and not
+    /// be older than the local one claims to be.
+    ///
+    /// The attack considered: nothing authenticates that claim here. Who alters the local file could as well
+    /// remove it, and the pin with it; who writes to the store only cannot.
+    async fn start_after_rotation(&self, local: &[u8], fault: KeyringFault) -> Result<Loaded, KeyringFault> {
+        let Some((document, _)) = self.control.read().await? else {
+            return Err(fault);
+        };
+        let claimed = UnverifiedKeyring::parse(local).map_err(|error| KeyringFault::Document {
+            place: Place::Local,
+            error,
+        })?;
+        let loaded = self
+            .verify(document, Place::Control, claimed.generation())
+            .await?;
+        let tenant = loaded.keyring.content().tenant;
+        if claimed.mac_record().is_none_or(|record| record.tenant != tenant) {
+            return Err(KeyringFault::Foreign {
+                place: Place::Control,
+            });
+        }
+        tracing::info!("the local copy of the keyring is from before a rotation of the key-encryption key");
         self.local.write(loaded.document.clone()).await?;
         Ok(loaded)
     }
@@ -243,4 +276,15 @@ fn wrap_schemes(content: &KeyringContent) -> impl Iterator<Item = WrapScheme> {
         .records
         .iter()
         .flat_map(|record| record.wraps.iter().map(|wrap| wrap.scheme))
+}
+
+/// Whether the key provider in use has no wrap of the MAC key.
+fn is_without_wrap(fault: &KeyringFault) -> bool {
+    matches!(
+        fault,
+        KeyringFault::Record {
+            error: EpochKeyError::NoWrap,
+            ..
+        }
+    )
 }

@@ -13,9 +13,13 @@ mod enrol;
 mod error;
 #[cfg(test)]
 mod fakes;
+mod lifecycle;
+#[cfg(test)]
+mod lifecycle_tests;
 mod load;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -29,10 +33,12 @@ use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use drop::{Wipe, call_drop};
-pub use enrol::enrolled_key;
+pub use enrol::{Canary, enrolled_key, try_canary};
 pub use error::{EpochKeyError, KeyringFault, Place};
+pub use lifecycle::{KekName, StateChange};
 pub use load::{Copies, inspect};
 pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
+pub use transfer::{Imported, import};
 
 use crate::admin::{Component, Readiness, State};
 use crate::crypt::key_cache::KeyCache;
@@ -253,11 +259,25 @@ impl KeyringService {
     /// The record that seals new objects of `bucket` now.
     ///
     /// # Errors
-    /// [`EpochKeyError::Unknown`] when no record of the bucket may seal.
+    /// [`EpochKeyError::NotUsable`] when no record of the bucket may seal, [`EpochKeyError::Unknown`] when it
+    /// has none.
     pub fn active_epoch(&self, bucket: BucketId) -> Result<Krid, EpochKeyError> {
         let loaded = self.loaded();
-        let record = loaded.keyring.content().sealing_record(bucket, now_ms());
-        record.map(|record| record.krid).ok_or(EpochKeyError::Unknown)
+        let content = loaded.keyring.content();
+        if let Some(record) = content.sealing_record(bucket, now_ms()) {
+            return Ok(record.krid);
+        }
+        let records = content.records.iter();
+        let newest = records
+            .filter(|record| record.bucket == bucket && record.purpose == Purpose::Data)
+            .max_by_key(|record| record.epoch);
+        Err(match newest {
+            Some(record) if record.state == sceau_envelope::RecordState::EncryptDecrypt => {
+                EpochKeyError::NotNow
+            }
+            Some(record) => EpochKeyError::NotUsable(record.state),
+            None => EpochKeyError::Unknown,
+        })
     }
 
     /// The records of `bucket` that may open objects, newest epoch first.
@@ -395,14 +415,21 @@ impl KeyringService {
             | KeyringFault::Contended
             | KeyringFault::ControlBucketName
             | KeyringFault::Document { .. }
+            | KeyringFault::EpochDestroyed
+            | KeyringFault::EpochUnknown
             | KeyringFault::Exists { .. }
             | KeyringFault::Foreign { .. }
             | KeyringFault::Fork { .. }
+            | KeyringFault::KekNeeded { .. }
+            | KeyringFault::KekRetired
             | KeyringFault::Local { .. }
+            | KeyringFault::NotDisabled
+            | KeyringFault::Outdated
             | KeyringFault::ProviderMix { .. }
             | KeyringFault::Random
             | KeyringFault::Record { .. }
-            | KeyringFault::Rollback { .. } => Component::Keyring,
+            | KeyringFault::Rollback { .. }
+            | KeyringFault::TooManyWraps { .. } => Component::Keyring,
         };
         self.readiness.set(component, State::Failing(fault.to_string()));
         tracing::error!(

@@ -380,7 +380,7 @@ async fn the_state_and_the_bucket_of_a_record_are_obeyed_even_for_held_keys() {
         service.refresh().await.unwrap();
         assert_eq!(ask(bucket, Usage::Open).await, open);
         assert_eq!(ask(bucket, Usage::Seal).await, seal);
-        assert_eq!(service.active_epoch(bucket), Err(EpochKeyError::Unknown));
+        assert_eq!(service.active_epoch(bucket), Err(EpochKeyError::NotUsable(state)));
     }
     let mac = service.keyring().content().mac_record().unwrap().krid;
     let misuse = service

@@ -185,14 +185,21 @@ pub fn keyring_error(error: &KeyringFault) -> GatewayError {
         | KeyringFault::BucketUnknown
         | KeyringFault::ControlBucketName
         | KeyringFault::Document { .. }
+        | KeyringFault::EpochDestroyed
+        | KeyringFault::EpochUnknown
         | KeyringFault::Exists { .. }
         | KeyringFault::Foreign { .. }
         | KeyringFault::Fork { .. }
+        | KeyringFault::KekNeeded { .. }
+        | KeyringFault::KekRetired
         | KeyringFault::Local { .. }
+        | KeyringFault::NotDisabled
+        | KeyringFault::Outdated
         | KeyringFault::ProviderMix { .. }
         | KeyringFault::Random
         | KeyringFault::Record { .. }
-        | KeyringFault::Rollback { .. } => Kind::KeysRefused,
+        | KeyringFault::Rollback { .. }
+        | KeyringFault::TooManyWraps { .. } => Kind::KeysRefused,
     };
     GatewayError::new(kind, error.to_string())
 }

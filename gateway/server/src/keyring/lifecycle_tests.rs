@@ -1,0 +1,322 @@
+//! Guards: states refuse and come back, destruction takes the wraps out of both copies and only after a
+//! disabling, a rotation keeps every key readable at each of its steps and resumes, an old keyring is not
+//! brought back. How: the fakes of this room, with two versions of the key-encryption key.
+
+use sceau_envelope::RecordState;
+use sceau_keys::WrapScheme;
+
+use super::fakes::{FakeControl, FakeProvider, Host, LONG};
+use super::*;
+
+async fn keys_of(
+    service: &KeyringService,
+    krid: Krid,
+    usage: Usage,
+) -> Result<Arc<EpochKeys>, EpochKeyError> {
+    let bucket = service.bucket("photos").unwrap().bucket;
+    service.epoch_keys(krid, bucket, usage, Reason::ClientRead).await
+}
+
+fn krid_of(service: &KeyringService, epoch: u32) -> Krid {
+    let bucket = service.bucket("photos").unwrap().bucket;
+    let keyring = service.keyring();
+    let mut records = keyring.content().records.iter();
+    records
+        .find(|record| record.bucket == bucket && record.epoch == epoch)
+        .unwrap()
+        .krid
+}
+
+fn refused_as(outcome: Result<Arc<EpochKeys>, EpochKeyError>) -> Option<EpochKeyError> {
+    outcome.err()
+}
+
+/// A host with the bucket `photos` in its second epoch.
+async fn two_epochs(host: &Host) -> Arc<KeyringService> {
+    let service = host.create().await;
+    service.add_bucket("photos").await.unwrap();
+    service.new_epoch("photos").await.unwrap();
+    service
+}
+
+#[tokio::test]
+async fn disabled_epochs_are_refused_everywhere_and_come_back_as_they_were() {
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let other = host.open().await.unwrap();
+    let bucket = service.bucket("photos").unwrap().bucket;
+    let (first, second) = (krid_of(&service, 1), krid_of(&service, 2));
+    assert!(keys_of(&other, first, Usage::Open).await.is_ok(), "cached before");
+    service
+        .set_state(bucket, vec![1, 2], StateChange::Disable)
+        .await
+        .unwrap();
+    other.refresh().await.unwrap();
+    for service in [&service, &other] {
+        let disabled = EpochKeyError::NotUsable(RecordState::Disabled);
+        assert_eq!(
+            refused_as(keys_of(service, first, Usage::Open).await),
+            Some(disabled.clone())
+        );
+        assert_eq!(
+            refused_as(keys_of(service, second, Usage::Open).await),
+            Some(disabled.clone())
+        );
+        assert_eq!(service.active_epoch(bucket), Err(disabled));
+    }
+    let again = service
+        .set_state(bucket, vec![1, 2], StateChange::Enable)
+        .await
+        .unwrap();
+    assert_eq!(
+        service
+            .set_state(bucket, vec![1, 2], StateChange::Enable)
+            .await
+            .unwrap(),
+        again
+    );
+    other.refresh().await.unwrap();
+    for service in [&service, &other] {
+        assert!(keys_of(service, first, Usage::Open).await.is_ok());
+        assert_eq!(
+            service.active_epoch(bucket),
+            Ok(second),
+            "only the newest seals again"
+        );
+    }
+    let unknown = service.set_state(bucket, vec![3], StateChange::Disable).await;
+    assert_eq!(unknown, Err(KeyringFault::EpochUnknown));
+}
+
+#[tokio::test]
+async fn destruction_needs_a_disabling_and_the_generation_of_its_plan() {
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let bucket = service.bucket("photos").unwrap().bucket;
+    let (first, second) = (krid_of(&service, 1), krid_of(&service, 2));
+    let planned = service.keyring().content().generation;
+    let early = service
+        .set_state(bucket, vec![1], StateChange::Destroy { planned })
+        .await;
+    assert_eq!(early, Err(KeyringFault::NotDisabled));
+    let planned = service
+        .set_state(bucket, vec![1], StateChange::Disable)
+        .await
+        .unwrap();
+    let before = host.control.document();
+    service.add_bucket("others").await.unwrap();
+    let outdated = service
+        .set_state(bucket, vec![1], StateChange::Destroy { planned })
+        .await;
+    assert_eq!(outdated, Err(KeyringFault::Outdated));
+    let planned = service.keyring().content().generation;
+    service
+        .set_state(bucket, vec![1], StateChange::Destroy { planned })
+        .await
+        .unwrap();
+    for document in [
+        host.control.document(),
+        std::fs::read(host.local()).unwrap().into(),
+    ] {
+        let text = String::from_utf8(document.to_vec()).unwrap();
+        let content = service.keyring();
+        let record = content.content().record(first).unwrap();
+        assert_eq!((record.state, record.wraps.len()), (RecordState::Destroyed, 0));
+        let old = String::from_utf8(before.to_vec()).unwrap();
+        assert_ne!(text, old);
+    }
+    let destroyed = EpochKeyError::NotUsable(RecordState::Destroyed);
+    assert_eq!(
+        refused_as(keys_of(&service, first, Usage::Open).await),
+        Some(destroyed)
+    );
+    assert!(keys_of(&service, second, Usage::Seal).await.is_ok());
+    let back = service.set_state(bucket, vec![1], StateChange::Enable).await;
+    assert_eq!(back, Err(KeyringFault::EpochDestroyed));
+    // The keyring of before, in which the key is whole.
+    let import = import(host.parts(LONG), before, 0, true).await;
+    assert!(matches!(import, Err(KeyringFault::Rollback { .. })), "{import:?}");
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_every_key_readable_and_resumes() {
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let first = krid_of(&service, 1);
+    let bucket = service.bucket("photos").unwrap().bucket;
+    service
+        .set_state(bucket, vec![1], StateChange::Disable)
+        .await
+        .unwrap();
+    let new = FakeProvider::version(WrapScheme::AesGcmCallerIv, 2);
+    let to: Arc<dyn KeyProvider> = new.clone();
+    let kek = enrolled_key(to.as_ref(), String::new()).await.unwrap();
+    let name = KekName::of(&kek);
+    let old = KekName {
+        version: 1,
+        ..name.clone()
+    };
+    // Nothing to drop to yet.
+    let early = service.drop_kek(&old, &to).await;
+    assert!(matches!(early, Err(KeyringFault::KekNeeded { .. })), "{early:?}");
+    assert_eq!(
+        service.add_kek(kek.clone(), &to).await,
+        Ok(3),
+        "disabled records as well"
+    );
+    assert_eq!(service.add_kek(kek.clone(), &to).await, Ok(0));
+    // A gateway of the old key makes a bucket between the two steps.
+    let running = host.open().await.unwrap();
+    running.add_bucket("late").await.unwrap();
+    let straggler = service.drop_kek(&old, &to).await;
+    assert!(
+        matches!(straggler, Err(KeyringFault::KekNeeded { .. })),
+        "{straggler:?}"
+    );
+    assert_eq!(service.add_kek(kek, &to).await, Ok(1));
+    let moved = Host::with(new, Arc::clone(&host.control));
+    let moved = moved.open().await.unwrap();
+    assert_eq!(moved.drop_kek(&old, &to).await, Ok(4));
+    for record in &moved.keyring().content().records {
+        assert!(record.wraps.len() == 1 && name.made(&record.wraps[0]));
+    }
+    moved
+        .set_state(bucket, vec![1], StateChange::Enable)
+        .await
+        .unwrap();
+    assert!(keys_of(&moved, first, Usage::Open).await.is_ok());
+    // The old key makes no more keys, and what it wrapped is gone.
+    assert!(matches!(
+        running.add_bucket("later").await.err(),
+        Some(KeyringFault::Record {
+            error: EpochKeyError::NoWrap,
+            ..
+        })
+    ));
+    let late = host.open().await.unwrap();
+    let refused = refused_as(keys_of(&late, first, Usage::Open).await);
+    assert_eq!(refused, Some(EpochKeyError::NoWrap));
+    assert!(host.open().await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_enrolled_makes_no_records() {
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let mut content = service.keyring().next_generation();
+    content.keks[0].version = 2;
+    let key = service.loader().mac_key_of(&service.keyring()).await.unwrap();
+    host.control.put(content.encode(&key.to_secret()).unwrap().into());
+    assert_eq!(
+        service.add_bucket("later").await.err(),
+        Some(KeyringFault::KekRetired)
+    );
+    assert_eq!(
+        service.new_epoch("photos").await.err(),
+        Some(KeyringFault::KekRetired)
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_of_the_new_key_starts_with_a_local_copy_of_before_but_not_with_an_older_one_in_the_store()
+{
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let behind = Host::with(
+        FakeProvider::version(WrapScheme::AesGcmCallerIv, 2),
+        Arc::clone(&host.control),
+    );
+    std::fs::copy(host.local(), behind.local()).unwrap();
+    let to: Arc<dyn KeyProvider> = behind.provider.clone();
+    assert!(matches!(
+        behind.open().await.err(),
+        Some(KeyringFault::Record {
+            error: EpochKeyError::NoWrap,
+            ..
+        })
+    ));
+    let kek = enrolled_key(to.as_ref(), String::new()).await.unwrap();
+    service.add_kek(kek, &to).await.unwrap();
+    let rotated = host.control.document();
+    let started = behind.open().await.unwrap();
+    assert_eq!(started.document(), rotated);
+    // Written and pinned: the next start needs no such leniency.
+    assert_eq!(std::fs::read(behind.local()).unwrap(), rotated);
+    // A copy of the old key from a later time: the store's is older than what was seen here.
+    service.add_bucket("others").await.unwrap();
+    let newer = Host::new(Arc::clone(&host.control));
+    newer.open().await.unwrap();
+    let mut only_old = service.keyring().next_generation();
+    for record in &mut only_old.records {
+        record.wraps.retain(|wrap| wrap.key_version == 1);
+    }
+    let key = service.loader().mac_key_of(&service.keyring()).await.unwrap();
+    std::fs::write(behind.local(), only_old.encode(&key.to_secret()).unwrap()).unwrap();
+    let rollback = behind.open().await.err();
+    assert!(
+        matches!(rollback, Some(KeyringFault::Rollback { .. })),
+        "{rollback:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_keyring_is_imported_and_an_older_or_foreign_one_is_not() {
+    let host = Host::new(Arc::default());
+    let service = host.create().await;
+    let old = service.document();
+    service.add_bucket("photos").await.unwrap();
+    let backup = service.document();
+    let rollback = import(host.parts(LONG), old.clone(), 0, false).await;
+    assert!(
+        matches!(rollback, Err(KeyringFault::Rollback { .. })),
+        "{rollback:?}"
+    );
+    let elsewhere = Host::new(Arc::<FakeControl>::default());
+    let told = import(elsewhere.parts(LONG), old, 2, false).await;
+    assert!(matches!(told, Err(KeyringFault::Rollback { .. })), "{told:?}");
+    let forged = String::from_utf8(backup.to_vec())
+        .unwrap()
+        .replace("photos", "theirs");
+    let forged = import(elsewhere.parts(LONG), forged.into(), 0, true).await;
+    assert!(matches!(forged, Err(KeyringFault::Document { .. })), "{forged:?}");
+    let done = import(elsewhere.parts(LONG), backup.clone(), 2, false)
+        .await
+        .unwrap();
+    assert!(done.control_written && done.local_written);
+    assert!(elsewhere.open().await.unwrap().bucket("photos").is_some());
+    elsewhere.control.put("damaged".into());
+    let damaged = import(elsewhere.parts(LONG), backup.clone(), 0, false).await;
+    assert!(
+        matches!(damaged, Err(KeyringFault::Document { .. })),
+        "{damaged:?}"
+    );
+    let repaired = import(elsewhere.parts(LONG), backup, 0, true).await.unwrap();
+    assert!(repaired.control_written && !repaired.local_written);
+    let stranger = Host::new(Arc::<FakeControl>::default());
+    let theirs = stranger.create().await.document();
+    let foreign = import(elsewhere.parts(LONG), theirs, 0, true).await;
+    assert!(
+        matches!(foreign, Err(KeyringFault::Foreign { .. })),
+        "{foreign:?}"
+    );
+}
+
+#[tokio::test]
+async fn statements_and_canaries_are_recognised_and_others_are_not() {
+    let host = Host::new(Arc::default());
+    let service = host.create().await;
+    let mac = service.authenticate(b"destroyed").await.unwrap();
+    assert_eq!(service.is_authentic(b"destroyed", &mac).await, Ok(true));
+    assert_eq!(service.is_authentic(b"destroyed!", &mac).await, Ok(false));
+    assert_eq!(service.is_authentic(b"destroyed", &mac[1..]).await, Ok(false));
+    let kek = service.keyring().content().keks[0].clone();
+    assert_eq!(
+        try_canary(host.provider.as_ref(), &kek).await,
+        Ok(Canary::Recognised)
+    );
+    let next = FakeProvider::version(WrapScheme::AesGcmCallerIv, 2);
+    assert_eq!(try_canary(next.as_ref(), &kek).await, Ok(Canary::NotHeld));
+    let mut renamed = kek;
+    renamed.version = 2;
+    assert_eq!(try_canary(next.as_ref(), &renamed).await, Ok(Canary::Stranger));
+}
