@@ -62,7 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// Crates without effects: what each may use directly from outside the workspace.
 const PURE: &[(&str, &[&str])] = &[
-    ("sceau-keys", &["region", "subtle", "zeroize"]),
+    ("sceau-keys", &["memmap2", "subtle", "zeroize"]),
     (
         "sceau-envelope",
         &[
@@ -149,7 +149,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("prometheus", "sceau-server"),
     ("quick-xml", "sceau-s3wire sceau-devstore"),
     ("clap", "sceau sceau-bench"),
-    ("region", "sceau-keys"),
+    ("memmap2", "sceau-keys"),
 ];
 
 /// Folders whose sources may say what is otherwise forbidden everywhere, and why.

@@ -9,16 +9,22 @@ use sceau_keys::{LockedKey, SecretKey};
 /// File descriptors beside connections: listeners, pools, logs, the helper.
 const FILES_BESIDE: u64 = 128;
 
-/// Switches off core dumps and tracing of this process; raises the number of files towards what
-/// `connections` client connections need, each with one to the store.
-pub fn harden(connections: usize) {
+/// Switches off core dumps and tracing of this process. The first act of every command: any may hold a key.
+/// Answers whether it could.
+pub fn shield() -> bool {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    if setrlimit(Resource::Core, none).is_err()
-        || set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err()
-    {
+    let is_dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
+    setrlimit(Resource::Core, none).is_ok() && !is_dumpable
+}
+
+/// Raises the number of files towards what `connections` client connections need, each with one to the
+/// store; warns of what is not as it should be.
+pub fn harden(connections: usize) {
+    // Once more, to be able to say so: there were no logs when the command began.
+    if !shield() {
         tracing::warn!("core dumps could not be switched off: a crash may write keys to disk");
     }
     let needed = files_needed(connections);

@@ -54,6 +54,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What cannot be switched off is reported by `serve`, and by `check`.
+    hygiene::shield();
     let cli = Cli::parse();
     // The helper stays single-threaded until its module is loaded: no runtime here.
     if matches!(cli.command, Command::Pkcs11Helper) {

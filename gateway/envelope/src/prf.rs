@@ -4,10 +4,11 @@
 //! a unique label, the suite, and fields that are fixed in length or length-prefixed, so no two
 //! different derivations share an input.
 
+use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
-use sceau_keys::{KEY_BYTES, SecretKey};
+use sceau_keys::SecretKey;
 use sha2::Sha384;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::header::Suite;
 
@@ -16,17 +17,21 @@ pub(crate) const PRF_BYTES: usize = 48;
 
 /// `HMAC-SHA-384(key, pieces…)`.
 pub(crate) fn hmac_sha384(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+    let mut output = Zeroizing::new([0; PRF_BYTES]);
+    hmac_sha384_into(key, pieces, &mut output);
+    output
+}
+
+/// Writes the result where it stays: a result that is returned leaves copies on the stack.
+fn hmac_sha384_into(key: &[u8], pieces: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
     // HMAC takes keys of every length, so this cannot fail; a zero result could never verify.
     let Ok(mut mac) = Hmac::<Sha384>::new_from_slice(key) else {
-        return Zeroizing::new([0; PRF_BYTES]);
+        return;
     };
     for piece in pieces {
         mac.update(piece);
     }
-    let mut output = mac.finalize().into_bytes();
-    let held = Zeroizing::new(output.into());
-    output.as_mut_slice().zeroize();
-    held
+    mac.finalize_into(output.into());
 }
 
 /// A field with its length in front: `u32 ‖ bytes`.
@@ -50,11 +55,17 @@ impl<'a> Lp<'a> {
 
 /// `PRF(key, label, fields…; 48)`: `HMAC-SHA-384(key, "sof1/" ‖ label ‖ 00 ‖ suite ‖ fields… ‖ 01)`.
 pub(crate) fn prf(key: &[u8], label: &str, fields: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+    let mut output = Zeroizing::new([0; PRF_BYTES]);
+    prf_into(key, label, fields, &mut output);
+    output
+}
+
+fn prf_into(key: &[u8], label: &str, fields: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
     let suite = [Suite::FloeAes256Gcm.code()];
     let mut pieces: Vec<&[u8]> = vec![b"sof1/", label.as_bytes(), &[0], &suite];
     pieces.extend_from_slice(fields);
     pieces.push(&[1]);
-    hmac_sha384(key, &pieces)
+    hmac_sha384_into(key, &pieces, output);
 }
 
 /// The first `N` bytes of the PRF, for values that are not secret.
@@ -69,7 +80,13 @@ pub(crate) fn prf_bytes<const N: usize>(key: &[u8], label: &str, fields: &[&[u8]
 
 /// The first 32 bytes of the PRF, as a key.
 pub(crate) fn prf_key(key: &[u8], label: &str, fields: &[&[u8]]) -> SecretKey {
-    SecretKey::new(prf_bytes::<KEY_BYTES>(key, label, fields))
+    let mut output = Zeroizing::new([0; PRF_BYTES]);
+    prf_into(key, label, fields, &mut output);
+    SecretKey::written_by(|held| {
+        for (to, from) in held.iter_mut().zip(output.iter()) {
+            *to = *from;
+        }
+    })
 }
 
 #[cfg(test)]

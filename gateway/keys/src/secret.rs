@@ -33,6 +33,13 @@ impl SecretKey {
         Self(held)
     }
 
+    /// A key that `write` puts where it stays: no copy is left on the stack, as returning it would.
+    pub fn written_by(write: impl FnOnce(&mut [u8; KEY_BYTES])) -> Self {
+        let mut held = Box::new(Zeroizing::new([0; KEY_BYTES]));
+        write(&mut held);
+        Self(held)
+    }
+
     /// Copies a key out of `bytes`; `None` unless there are exactly [`KEY_BYTES`].
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == KEY_BYTES).then(|| {

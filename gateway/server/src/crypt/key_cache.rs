@@ -304,7 +304,12 @@ mod tests {
                         tokio::time::sleep(Duration::from_millis(30)).await;
                         key(9).await
                     };
-                    cache.key(krid(1), unwrap).await.ok().unwrap().expose().to_vec()
+                    cache
+                        .key(krid(1), unwrap)
+                        .await
+                        .ok()
+                        .unwrap()
+                        .with(<[u8]>::to_vec)
                 })
             })
             .collect();
@@ -330,7 +335,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         first.abort();
         let second = cache.key(krid(1), fail()).await.ok().unwrap();
-        assert_eq!(second.expose(), [3; 32]);
+        assert_eq!(second.with(<[u8]>::to_vec), [3; 32]);
     }
 
     #[tokio::test]
@@ -387,7 +392,7 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(60)).await;
                     key(2).await
                 };
-                cache.key(krid(2), slow).await.ok().unwrap().expose().to_vec()
+                cache.key(krid(2), slow).await.ok().unwrap().with(<[u8]>::to_vec)
             }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -401,7 +406,11 @@ mod tests {
         cache.key(krid(2), key(3)).await.ok().unwrap();
         assert_eq!(early.await.unwrap(), [2; 32], "the request from before it ends");
         let held = cache.key(krid(2), fail()).await.ok().unwrap();
-        assert_eq!(held.expose(), [3; 32], "what landed late replaces nothing");
+        assert_eq!(
+            held.with(<[u8]>::to_vec),
+            [3; 32],
+            "what landed late replaces nothing"
+        );
         cache.drop_all();
         assert!(cache.shared.lock().is_empty());
     }

@@ -338,7 +338,10 @@ impl KeyringService {
             Arc::clone(&self.metrics),
         );
         let keys = match caching {
-            Caching::Held => EpochKeys::from_slice(krid, self.cache.key(krid, unwrap).await?.expose()),
+            Caching::Held => {
+                let key = self.cache.key(krid, unwrap).await?;
+                key.with(|bytes| EpochKeys::from_slice(krid, bytes))
+            }
             Caching::Never => {
                 self.metrics.key_cache(CacheOutcome::Off);
                 Some(EpochKeys::derive(krid, &unwrap.await?))
