@@ -28,8 +28,8 @@ LIMITS = """\
 - Lifecycle filters by size, notifications, inventories and logs of the store see stored sizes and the store's ETags.
 - Ceph 16 answers CompleteMultipartUpload with an empty ETag, directly as through the gateway.
 - Ceph 16 and JuiceFS lack conditional writes: `store.conditional_writes = false`, and one gateway only.
-- SeaweedFS takes small objects whose names end in a slash for folders and drops their metadata: what is written so cannot
-  be read through the gateway (`ObjectNotSealed`).
+- SeaweedFS and JuiceFS make folders of objects whose names end in a slash, and keep no content and no metadata:
+  `store.folder_markers = "plain"`, which takes empty ones, without a seal, and refuses others (501).
 - SeaweedFS and JuiceFS take two slashes in a name for one. The gateway refuses the other object that they answer with.
 - JuiceFS cannot hold a name and another one below it (`a` and `a/b`), as the control bucket has for parts below 5 MiB: uploads with
   such a part, most last ones, fail there with 503. It cannot be used behind the gateway for uploads.

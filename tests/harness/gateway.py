@@ -74,7 +74,7 @@ class Site:
         for path in (secret, credentials):
             path.chmod(0o600)
 
-    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys="", listen="", host="127.0.0.1"):
+    def config(self, name, data=0, admin=0, certificates=None, pin_file=None, keyring=None, more="", keys="", listen="", host="127.0.0.1", store=None):
         """Writes a configuration file and returns its path."""
         tls = ""
         if certificates:
@@ -90,7 +90,7 @@ admin = "127.0.0.1:{admin}"
 [store]
 endpoint = "{self.store.url}"
 control_bucket = "{self.control_bucket}"
-{getattr(self.store, "gateway_lines", "")}
+{getattr(self.store, "gateway_lines", "") if store is None else store}
 [store.credentials]
 source = "static"
 access_key = "{self.store.access_key}"
@@ -129,14 +129,15 @@ level = "debug"
         words = head.split()
         return run([*words, "--config", path, *rest], self.env, **options)
 
-    def start(self, name, certificates=None, more="", keys="", listen="", host="127.0.0.1"):
-        """Starts a gateway with its own copy of the keyring and waits until it is ready."""
+    def start(self, name, certificates=None, more="", keys="", listen="", host="127.0.0.1", store=None):
+        """Starts a gateway with its own copy of the keyring and waits until it is ready. `store`: lines of the
+        section [store] in place of those that the store needs."""
         keyring = self.folder / f"{name}-keyring"
         if not keyring.exists():
             shutil.copy(self.folder / "keyring", keyring)
         data, admin = free_port(), free_port()
         config = self.config(
-            name, data, admin, certificates, keyring=keyring, more=more, keys=keys, listen=listen, host=host
+            name, data, admin, certificates, keyring=keyring, more=more, keys=keys, listen=listen, host=host, store=store
         )
         gateway = Gateway(name, config, data, admin, certificates, self, host)
         self.gateways.append(gateway)

@@ -1,6 +1,7 @@
 //! `sceau check`: everything that can be tried before the gateway runs, in the order it would fail.
 //!
-//! What lives here: the stages. What must not: changes of any kind. Invariant: every stage says what
+//! What lives here: the stages. What must not: changes, but an object in the control bucket that is made
+//! and removed. Invariant: every stage says what
 //! it found, how long it took, and what to do; later stages run where earlier failures let them.
 
 use std::path::PathBuf;
@@ -11,11 +12,11 @@ use clap::Args;
 use http::{Method, header};
 use sceau_kms::{HealthState, KeyProvider, Probe, Severity};
 use sceau_server::access::AccessFiles;
-use sceau_server::config::{Config, ProviderConfig, StsConfig, read_secret_file};
+use sceau_server::config::{Config, FolderMarkers, ProviderConfig, StsConfig, read_secret_file};
 use sceau_server::keyring::{ControlCopy, KeyringFault};
 use sceau_server::listen;
 use sceau_server::sts::Sts;
-use sceau_server::upstream::{StoreRequest, classify_error};
+use sceau_server::upstream::{StoreRequest, classify_error, keeps_folder_objects};
 use serde_json::json;
 
 use crate::exit::{Failure, Part};
@@ -134,6 +135,9 @@ async fn run_stages(report: &mut Report, config: Config) -> Result<(), Failure> 
     if reached {
         report
             .wait("control bucket", control_bucket(&foundations))
+            .await?;
+        report
+            .wait("folder markers", folder_markers(&foundations))
             .await?;
     }
     let mut provider = None;
@@ -255,6 +259,30 @@ async fn control_bucket(foundations: &Foundations) -> Stage {
         Some((document, _)) => Ok(Found::Good(format!("keyring of {} bytes", document.len()))),
         None => Ok(Found::Warning("no keyring in it yet".to_owned())),
     }
+}
+
+/// Tries whether the store keeps objects whose names end in a slash, with one that is thrown away.
+async fn folder_markers(foundations: &Foundations) -> Stage {
+    let keeps = keeps_folder_objects(&foundations.store, &foundations.control);
+    let keeps = keeps.await.map_err(Failure::store)?;
+    Ok(match (foundations.config.store.folder_markers, keeps) {
+        (FolderMarkers::Sealed, true) => {
+            Found::Good("the store keeps objects whose names end in a slash; they are sealed".to_owned())
+        }
+        (FolderMarkers::Plain, false) => Found::Good(
+            "the store drops objects whose names end in a slash; empty ones are written plain".to_owned(),
+        ),
+        (FolderMarkers::Sealed, false) => Found::Warning(
+            "the store drops objects whose names end in a slash: clients that mark folders get 501; set \
+             store.folder_markers = \"plain\" in the configuration of every gateway"
+                .to_owned(),
+        ),
+        (FolderMarkers::Plain, true) => Found::Warning(
+            "the store keeps objects whose names end in a slash: take store.folder_markers = \"plain\" out of \
+             the configuration, so that they are sealed"
+                .to_owned(),
+        ),
+    })
 }
 
 async fn describe(provider: &dyn KeyProvider) -> Stage {

@@ -16,13 +16,13 @@ use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection};
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
-    Config, CredentialsSource, EndpointStyle, KeysConfig, LogConfig, LogFormat, Pkcs11Config, ProviderConfig,
-    StoreSection, read_secret,
+    Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
+    ProviderConfig, StoreSection, read_secret,
 };
 use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService, LocalCopy};
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
-    AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
+    self, AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
 };
 
 use crate::exit::{Failure, Part};
@@ -144,6 +144,10 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
         capabilities: Capabilities {
             conditional_writes: section.conditional_writes,
             object_tags: section.object_tags,
+            folder_markers: match section.folder_markers {
+                FolderMarkers::Sealed => upstream::FolderMarkers::Sealed,
+                FolderMarkers::Plain => upstream::FolderMarkers::Plain,
+            },
         },
         max_connections: usize::try_from(section.connections).unwrap_or(usize::MAX),
         ..StoreConfig::new(section.endpoint.clone(), section.region.clone(), credentials)

@@ -18,7 +18,7 @@ use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::op::{Document, Operation};
 use sceau_s3wire::router;
 use sceau_s3wire::sigv4::{SERVICE_STS, SigningKeyCache, VerifyRules};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::access::AccessFiles;
 use crate::auth::{Authenticated, RawRequest, RequestBody, post};
@@ -32,13 +32,14 @@ use crate::keyring::{KeyringService, Wipe};
 use crate::limits;
 use crate::listen::{self, Service};
 use crate::patience::Patience;
+use crate::plan::fault;
 use crate::plan::request::{self, Head, StoreAbilities};
 use crate::plan::sse::Surroundings;
 use crate::record::{Record, RequestId};
 use crate::respond::{self, Answer, ResponseBody};
 use crate::sts::{self, Sts};
 use crate::telemetry::{Direction, Metrics, Phase};
-use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreResponse};
+use crate::upstream::{ControlBucket, Store, StoreError, StoreRequest, StoreResponse, keeps_folder_objects};
 
 /// Settings of the request path.
 #[derive(Debug, Clone)]
@@ -123,6 +124,8 @@ pub struct Gateway {
     pub sts_rules: VerifyRules,
     /// Places for large request documents.
     pub documents: Semaphore,
+    /// Whether the store keeps objects whose names end in a slash, once somebody needed to know.
+    folder_objects: OnceCell<bool>,
     permits: Semaphore,
 }
 
@@ -162,6 +165,7 @@ impl Gateway {
             verify_rules,
             sts_rules,
             documents: Semaphore::new(limits::LARGE_DOCUMENTS_MAX),
+            folder_objects: OnceCell::new(),
         });
         let held = Arc::downgrade(&gateway);
         gateway.keyring.wipe_with(move |wipe| {
@@ -205,6 +209,15 @@ impl Gateway {
                 .bytes(Direction::StoreIn, announced.unwrap_or_default());
         }
         answered
+    }
+
+    /// Whether the store keeps objects whose names end in a slash. It is tried once; a failure to try is
+    /// not remembered.
+    pub async fn keeps_folder_objects(&self) -> Result<bool> {
+        let tried = self
+            .folder_objects
+            .get_or_try_init(|| keeps_folder_objects(&self.store, &self.control));
+        tried.await.copied().map_err(|error| fault::store_error(&error))
     }
 
     /// Name of the control bucket.

@@ -13,6 +13,7 @@ use sceau_s3wire::xml::{ListPage, ListedObject};
 
 use crate::app::Gateway;
 use crate::error::{GatewayError, Result};
+use crate::execute::folders;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
 use crate::execute::stored_object::{self, ObjectQuery, Reader};
@@ -107,7 +108,8 @@ async fn stored_start(gateway: &Gateway, bucket: &str, key: &str) -> Result<Stri
     Ok(data_encoding::HEXLOWER.encode(&body))
 }
 
-/// Opens one object whole, trailer included; answers its plaintext length.
+/// Opens one object whole, trailer included; answers its plaintext length. A folder's marker, where they are
+/// plain, has none and nothing to verify.
 pub async fn verify(gateway: &Gateway, bucket: &str, key: &str) -> Result<u64> {
     let bucket = SealedBucket::find(gateway, bucket).await?;
     let conditions = HeaderMap::new();
@@ -119,6 +121,9 @@ pub async fn verify(gateway: &Gateway, bucket: &str, key: &str) -> Result<u64> {
         reason: Reason::Scan,
         reader: Reader::NoPlaintext,
     };
+    if folders::find(gateway, &query).await?.is_some() {
+        return Ok(0);
+    }
     let mut opened = stored_object::open(gateway, &query, None).await?;
     while let Some(plain) = poll_fn(|context| opened.body.poll_plain(context)).await {
         plain?;

@@ -47,11 +47,7 @@ GAPS = {
 }
 
 # What a client tries and does not get done: it fails, and must keep failing until this line goes.
-KNOWN = {
-    ("s3fs (FUSE)", "folders"): (
-        "SeaweedFS keeps neither content nor metadata of an object whose name ends in a slash, so it has no seal"
-    ),
-}
+KNOWN = {}
 # The same at the bare store (SeaweedFS), where the matrix itself is tried.
 KNOWN_AT_STORE = {
     ("s5cmd", "copy-unicode"): (

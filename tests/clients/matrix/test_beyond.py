@@ -40,6 +40,11 @@ def test_copies_of_objects_of_many_parts(it, action, content):
 @matrix("folders", having("make_folder"))
 def test_folders(it, action):
     expect(it, action, lambda: it.make_folder("folders"))
+    (it.mount / "folders" / "file").write_bytes(b"in it")
+    assert [path.name for path in (it.mount / "folders").iterdir()] == ["file"]
+    assert it.front.fetch(it.bucket, "folders/file") == b"in it"
+    sizes = it.front.listed_sizes(it.bucket)
+    assert (sizes["folders/"], sizes["folders/file"]) == (0, 5)
 
 
 def fetch(it, url, data=None):
@@ -152,7 +157,7 @@ def test_s3cmd_with_signature_version_2_is_told_why(target):
 @pytest.mark.slow
 @pytest.mark.gateway
 def test_s3fs_makes_folders_where_the_store_keeps_them(_fronts, work):
-    """The counterpart of its known cell: the embedded store keeps objects whose name ends in a slash."""
+    """The counterpart of its cell: the embedded store keeps objects whose name ends in a slash, and they are sealed."""
     try:
         client = S3fs(_fronts("dev"), work / "matrix" / "s3fs-dev")
     except Missing as missing:

@@ -13,7 +13,7 @@ class JuiceFS:
     name = "juicefs"
     title = "JuiceFS gateway 1.4.2"
     # It takes the headers and does not look at them.
-    gateway_lines = "conditional_writes = false"
+    gateway_lines = 'conditional_writes = false\nfolder_markers = "plain"'
     access_key, secret_key = ACCESS_KEY, SECRET_KEY
 
     def __init__(self, folder):

@@ -17,6 +17,8 @@ class SeaweedFS:
 
     name = "seaweedfs"
     title = "SeaweedFS 4.48"
+    # It makes folders of objects whose names end in a slash.
+    gateway_lines = 'folder_markers = "plain"'
     access_key, secret_key = ACCESS_KEY, SECRET_KEY
 
     def __init__(self, folder):

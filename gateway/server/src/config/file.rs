@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::sts::FileSts;
 use super::units::{DurationText, SizeText};
-use super::{EndpointStyle, LogFormat};
+use super::{EndpointStyle, FolderMarkers, LogFormat};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +62,7 @@ pub(super) struct FileStore {
     pub(super) credentials: FileCredentials,
     pub(super) conditional_writes: Option<bool>,
     pub(super) object_tags: Option<bool>,
+    pub(super) folder_markers: Option<FolderMarkers>,
     pub(super) connect_timeout: Option<DurationText>,
     pub(super) response_timeout: Option<DurationText>,
     pub(super) idle_timeout: Option<DurationText>,

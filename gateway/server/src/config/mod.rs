@@ -80,6 +80,16 @@ pub enum EndpointStyle {
     VirtualHost,
 }
 
+/// What becomes of objects whose names end in a slash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FolderMarkers {
+    /// They are sealed. The default: nothing is served that was not sealed.
+    Sealed,
+    /// They are empty, and not sealed: for stores that make folders of them.
+    Plain,
+}
+
 /// `[store]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSection {
@@ -100,6 +110,9 @@ pub struct StoreSection {
     pub conditional_writes: bool,
     /// Whether the store keeps tags of objects. Default true; without it clients get 501 for tags.
     pub object_tags: bool,
+    /// What becomes of objects whose names end in a slash. Default sealed; a store that drops them needs
+    /// plain.
+    pub folder_markers: FolderMarkers,
     /// TCP and TLS set-up. Default 5 s: a store that takes longer is treated as down.
     pub connect_timeout: Duration,
     /// From the last request byte to the response head. Default 60 s: completing a large multipart

@@ -19,9 +19,9 @@ use super::key_uri::KeyUri;
 use super::sts::{self, FileSts};
 use super::units::DurationText;
 use super::{
-    AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, KeysConfig, LimitsConfig,
-    ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection, StsConfig,
-    TlsFiles,
+    AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig,
+    LimitsConfig, ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection,
+    StsConfig, TlsFiles,
 };
 
 /// Longest name of a region, in bytes.
@@ -223,6 +223,7 @@ impl Resolver<'_> {
             control_bucket: file.control_bucket,
             conditional_writes: file.conditional_writes.unwrap_or(true),
             object_tags: file.object_tags.unwrap_or(true),
+            folder_markers: file.folder_markers.unwrap_or(FolderMarkers::Sealed),
             connect_timeout: self.duration("store.connect_timeout", file.connect_timeout, seconds(5)),
             response_timeout: self.duration("store.response_timeout", file.response_timeout, seconds(60)),
             idle_timeout: self.duration("store.idle_timeout", file.idle_timeout, seconds(60)),

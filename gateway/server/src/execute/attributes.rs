@@ -10,10 +10,10 @@ use sceau_s3wire::xml::ObjectAttributes;
 
 use crate::app::Gateway;
 use crate::error::Result;
-use crate::execute::etag_to_client;
 use crate::execute::read::whole_checksum;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
+use crate::execute::{etag_to_client, folders};
 use crate::plan::attributes::{Attribute, AttributesPlan};
 use crate::respond::Answer;
 
@@ -34,35 +34,45 @@ pub async fn get(gateway: &Gateway, plan: &AttributesPlan) -> Result<Answer> {
         reason: Reason::ClientRead,
         reader: Reader::Client(plan.customer.as_ref()),
     };
+    if let Some(marker) = folders::find(gateway, &query).await? {
+        let found = attributes(&marker.store_headers, None, plan);
+        return Ok(told(&found, &marker.store_headers));
+    }
     let object = stored_object::describe(gateway, &query).await?;
-    let mut answer = Answer::xml(attributes(&object, plan).to_xml());
+    let found = attributes(&object.store_headers, Some(&object), plan);
+    Ok(told(&found, &object.store_headers))
+}
+
+fn told(found: &ObjectAttributes, store: &HeaderMap) -> Answer {
+    let mut answer = Answer::xml(found.to_xml());
     for name in PASSED {
-        if let Some(value) = object.store_headers.get(*name) {
+        if let Some(value) = store.get(*name) {
             answer.headers.insert(*name, value.clone());
         }
     }
-    Ok(answer)
+    answer
 }
 
-fn attributes(object: &StoredObject, plan: &AttributesPlan) -> ObjectAttributes {
+/// Without an object, those of an empty one that has no seal.
+fn attributes(store: &HeaderMap, object: Option<&StoredObject>, plan: &AttributesPlan) -> ObjectAttributes {
     let mut found = ObjectAttributes::default();
     for attribute in &plan.wanted {
         match attribute {
-            Attribute::Etag => found.etag = client_etag(&object.store_headers),
+            Attribute::Etag => found.etag = client_etag(store),
             Attribute::Checksum => {
-                let whole = whole_checksum(object);
+                let whole = object.and_then(whole_checksum);
                 found.checksum = whole.map(|whole| (whole.value(), whole.kind()));
             }
             Attribute::ObjectParts => {
-                let learnt = object.manifest.as_ref();
+                let learnt = object.and_then(|object| object.manifest.as_ref());
                 found.parts = learnt.and_then(|learnt| plan.page(learnt.manifest.layout()));
             }
             Attribute::StorageClass => {
-                let class = object.store_headers.get("x-amz-storage-class");
+                let class = store.get("x-amz-storage-class");
                 let class = class.and_then(|class| class.to_str().ok());
                 found.storage_class = Some(class.unwrap_or(DEFAULT_STORAGE_CLASS).to_owned());
             }
-            Attribute::ObjectSize => found.size = Some(object.plain_len),
+            Attribute::ObjectSize => found.size = Some(object.map_or(0, |object| object.plain_len)),
         }
     }
     found

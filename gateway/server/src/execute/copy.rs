@@ -7,23 +7,25 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use sceau_envelope::ObjectHeader;
 use sceau_kms::Reason;
 use sceau_s3wire::copy_source;
 use sceau_s3wire::error::ErrorCode;
-use sceau_s3wire::headers;
 use sceau_s3wire::xml::CopyOutcome;
+use sceau_s3wire::{etag, headers};
 
 use crate::app::Gateway;
+use crate::crypt::seal_body::PlainSource;
 use crate::error::{GatewayError, Kind, Result};
-use crate::execute::put::{insert_sealed, seal_header, split_conditions};
+use crate::execute::folders::{self, Writing};
+use crate::execute::put::{self, Plaintext, insert_sealed, seal_header, split_conditions};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{self, CopyRange, StoreUpload};
 use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
 use crate::execute::tagging;
 use crate::plan::metadata;
-use crate::plan::request::CopyPlan;
+use crate::plan::request::{CopyPlan, PutPlan};
 use crate::plan::sse;
 use crate::plan::tagging::TAGGING_DIRECTIVE;
 use crate::respond::Answer;
@@ -47,6 +49,13 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
         reason: Reason::Copy,
         reader: Reader::Client(plan.source_customer.as_ref()),
     };
+    let writing = folders::writing(gateway, &plan.name.key).await?;
+    if folders::find(gateway, &query).await?.is_some() {
+        return copy_nothing(gateway, &to, plan, writing).await;
+    }
+    if writing == Writing::Marker {
+        return Err(folders::refused());
+    }
     let source = stored_object::head(gateway, &query)
         .await
         .map_err(failed_condition)?;
@@ -113,6 +122,45 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     let mut answer = Answer::xml(outcome.to_object_xml());
     answer.headers.extend(headers::passed_headers(&copied.headers));
     sse::echo(&header.metadata, &mut answer.headers);
+    Ok(answer)
+}
+
+/// A copy of a folder's marker: an empty object, sealed unless it is a marker as well.
+async fn copy_nothing(
+    gateway: &Gateway,
+    to: &SealedBucket,
+    plan: CopyPlan,
+    writing: Writing,
+) -> Result<Answer> {
+    let mut put = PutPlan {
+        name: plan.name,
+        metadata: plan.metadata.unwrap_or_default(),
+        tags: plan.tags.unwrap_or_default(),
+        store_headers: plan.store_headers,
+    };
+    let mut written = match writing {
+        Writing::Marker if !put.tags.pairs().is_empty() => return Err(folders::refused()),
+        Writing::Marker => folders::write(gateway, to, &put.name.key, put.store_headers).await?,
+        Writing::Sealed => {
+            plan.sse.seal_into(&mut put.metadata);
+            let nothing = Plaintext {
+                length: 0,
+                declared: None,
+                source: PlainSource::Empty,
+            };
+            put::write(gateway, to, put, nothing).await?
+        }
+    };
+    // The tag of a copy is told in the document only.
+    let etag = written.headers.remove(header::ETAG);
+    let etag = etag.as_ref().and_then(|etag| etag.to_str().ok());
+    let etag = etag.ok_or_else(|| GatewayError::new(Kind::StoreProtocol, "the store sent no ETag"))?;
+    let outcome = CopyOutcome {
+        etag: etag::opaque(etag).to_owned(),
+        last_modified: gateway.now_iso8601(),
+    };
+    let mut answer = Answer::xml(outcome.to_object_xml());
+    answer.headers.extend(written.headers);
     Ok(answer)
 }
 

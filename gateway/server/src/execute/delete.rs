@@ -17,7 +17,7 @@ use crate::authorize::Authorized;
 use crate::error::{GatewayError, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
-use crate::execute::{insert_text, pass};
+use crate::execute::{folders, insert_text, pass};
 use crate::limits;
 use crate::plan::request::ObjectName;
 use crate::respond::Answer;
@@ -31,6 +31,7 @@ pub async fn one(
     store_headers: HeaderMap,
 ) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &name.bucket).await?;
+    folders::check_root(gateway, &name.key).await?;
     let mut delete = StoreRequest::new(Method::DELETE)
         .bucket(bucket.name())
         .key(name.key);
@@ -62,6 +63,9 @@ pub async fn many(
     let bucket = SealedBucket::find(gateway, name).await?;
     let document = document.collect(gateway, limits::XML_REQUEST_BYTES_MAX).await?;
     let mut wanted = DeleteRequest::parse(&document.bytes).map_err(GatewayError::code)?;
+    for object in &wanted.objects {
+        folders::check_root(gateway, &object.key).await?;
+    }
     let refused = take_refused(request, bucket.name(), &mut wanted);
     let mut outcome = DeleteOutcome {
         deleted: Vec::new(),

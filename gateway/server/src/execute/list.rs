@@ -12,6 +12,7 @@ use sceau_s3wire::xml;
 use crate::app::Gateway;
 use crate::authorize::Authorized;
 use crate::error::Result;
+use crate::execute::folders;
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::{odd_answer, send, success};
 use crate::respond::Answer;
@@ -58,11 +59,15 @@ pub async fn objects(gateway: &Gateway, request: &Authorized) -> Result<Answer> 
     let bucket = named_bucket(gateway, request).await?;
     let (headers, body) = success(send(gateway, listing(request, Some(bucket.name()))).await?).await?;
     let rewritten = xml::rewrite_listing(&body, size::plain_len).map_err(odd_answer)?;
-    if rewritten.unsized_count > 0 {
+    let odd = rewritten
+        .unsized_keys
+        .iter()
+        .find(|key| !folders::is_expected(gateway, key));
+    if odd.is_some() {
         tracing::warn!(
             bucket = bucket.name(),
             entries = rewritten.unsized_count,
-            first = rewritten.unsized_keys.first(),
+            first = odd,
             "a listing names objects that were not sealed here"
         );
     }

@@ -10,6 +10,7 @@ pub mod completed;
 pub mod copy;
 pub mod cors;
 pub mod delete;
+pub mod folders;
 pub mod list;
 pub mod multipart;
 pub mod parts;

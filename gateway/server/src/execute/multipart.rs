@@ -27,6 +27,7 @@ use crate::auth::Upload;
 use crate::authorize::Authorized;
 use crate::crypt::upload_cache::{OpenUpload, UploadName};
 use crate::error::{GatewayError, Kind, Result};
+use crate::execute::folders::{self, Writing};
 use crate::execute::put::{insert_sealed, seal_header};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
@@ -42,6 +43,9 @@ use crate::upstream::{Condition, PutOutcome, StoreBody};
 /// CreateMultipartUpload.
 pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
+    if folders::writing(gateway, &plan.name.key).await? == Writing::Marker {
+        return Err(folders::refused());
+    }
     let keys = bucket.seal_keys(gateway, Reason::Multipart).await?;
     let secrets = Arc::new(ObjectSecrets::generate(&gateway.engine).map_err(fault::seal_error)?);
     let header = ObjectHeader {

@@ -26,6 +26,7 @@ use crate::crypt::seal_body::{PlainSource, SealInput, SealSource, SealedBody, Se
 use crate::crypt::upload_cache::OpenUpload;
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::copy::failed_condition;
+use crate::execute::folders;
 use crate::execute::multipart::open_upload;
 use crate::execute::put::echo_checksums;
 use crate::execute::sealing::SealedBucket;
@@ -111,16 +112,26 @@ pub async fn copy(gateway: &Gateway, upload: UploadRef, part: PartNumber, copy: 
         reader: Reader::Client(of_source.as_ref()),
     };
     let spec = copy.range.map(|(first, last)| RangeSpec::Bounded { first, last });
-    let source = stored_object::open(gateway, &query, spec)
-        .await
-        .map_err(|error| wrong_range(failed_condition(error)))?;
-    if let (Some((_, last)), Some((_, got))) = (copy.range, source.range)
-        && last != got
-    {
-        return Err(outside_of_source());
-    }
-    let plain_len = source.body.remaining();
-    let plain = PlainSource::Stored(Box::new(source.body));
+    let plain = if folders::find(gateway, &query).await?.is_some() {
+        if copy.range.is_some() {
+            return Err(outside_of_source());
+        }
+        PlainSource::Empty
+    } else {
+        let source = stored_object::open(gateway, &query, spec)
+            .await
+            .map_err(|error| wrong_range(failed_condition(error)))?;
+        if let (Some((_, last)), Some((_, got))) = (copy.range, source.range)
+            && last != got
+        {
+            return Err(outside_of_source());
+        }
+        PlainSource::Stored(Box::new(source.body))
+    };
+    let plain_len = match &plain {
+        PlainSource::Stored(body) => body.remaining(),
+        PlainSource::Client(_) | PlainSource::Empty => 0,
+    };
     let sealed = seal_part(
         gateway,
         &bucket,

@@ -19,8 +19,9 @@ use sceau_s3wire::headers;
 
 use crate::app::Gateway;
 use crate::auth::Upload;
-use crate::crypt::seal_body::{SealInput, SealSource, SealedBody, SealedFacts, Tail};
+use crate::crypt::seal_body::{PlainSource, SealInput, SealSource, SealedBody, SealedFacts, Tail};
 use crate::error::{GatewayError, Kind, Result};
+use crate::execute::folders::{self, Writing};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::store_upload::StoreUpload;
 use crate::execute::stored_object::{self, HEADER_METADATA};
@@ -37,16 +38,43 @@ pub const STORED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("applicati
 /// Writes an object.
 pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
+    if folders::writing(gateway, &plan.name.key).await? == Writing::Marker {
+        return folders::put(gateway, &bucket, plan, upload).await;
+    }
+    let plain = Plaintext {
+        length: upload.plain_len(),
+        declared: upload.declared_checksum(),
+        source: upload.into_source(gateway),
+    };
+    write(gateway, &bucket, plan, plain).await
+}
+
+/// What becomes an object.
+pub struct Plaintext {
+    /// Its length in bytes.
+    pub length: u64,
+    /// The checksum that its sender declared before it.
+    pub declared: Option<Value>,
+    /// Where it comes from.
+    pub source: PlainSource,
+}
+
+/// Seals an object and gives it to the store.
+pub async fn write(
+    gateway: &Gateway,
+    bucket: &SealedBucket,
+    plan: PutPlan,
+    plain: Plaintext,
+) -> Result<Answer> {
     let keys = bucket.seal_keys(gateway, Reason::ClientWrite).await?;
-    let plain_len = upload.plain_len();
+    let (plain_len, declared) = (plain.length, plain.declared);
     let stored_len =
         size::stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;
     let secrets = Arc::new(ObjectSecrets::generate(&gateway.engine).map_err(fault::seal_error)?);
-    let declared = upload.declared_checksum();
     let source = SealSource::new(
         &gateway.engine,
         SealInput {
-            plain: upload.into_source(gateway),
+            plain: plain.source,
             plain_len,
             secrets: Arc::clone(&secrets),
             part: PartNumber::SINGLE,
@@ -71,37 +99,21 @@ pub async fn put(gateway: &Gateway, plan: PutPlan, upload: Upload) -> Result<Ans
         iv0: source.iv(),
         metadata: sealed_metadata,
     };
-    let value = seal_header(gateway, &bucket, &plan.name.key, &object, &keys)?;
+    let value = seal_header(gateway, bucket, &plan.name.key, &object, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
     tagging::insert(
         gateway,
-        &bucket,
+        bucket,
         &plan.name.key,
         &object.secrets,
         plan.tags.pairs(),
         &mut store_headers,
     )?;
     let (facts, answered) = if plain_len <= size::SINGLE_PLAIN_MAX {
-        put_once(
-            gateway,
-            &bucket,
-            &plan.name.key,
-            store_headers,
-            source,
-            stored_len,
-        )
-        .await?
+        put_once(gateway, bucket, &plan.name.key, store_headers, source, stored_len).await?
     } else {
-        put_split(
-            gateway,
-            &bucket,
-            &plan.name.key,
-            store_headers,
-            source,
-            stored_len,
-        )
-        .await?
+        put_split(gateway, bucket, &plan.name.key, store_headers, source, stored_len).await?
     };
     let mut answer = written(&facts, &answered);
     sse::echo(&object.metadata, &mut answer.headers);

@@ -17,7 +17,7 @@ use crate::crypt::layout_cache::LearntLayout;
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::sealing::SealedBucket;
 use crate::execute::stored_object::{self, ObjectQuery, Reader, StoredObject};
-use crate::execute::{etag_to_client, tagging};
+use crate::execute::{etag_to_client, folders, tagging};
 use crate::limits;
 use crate::plan::attributes::{self, PartPlace};
 use crate::plan::metadata::{self, WholeChecksum};
@@ -29,9 +29,6 @@ use crate::respond::{Answer, AnswerBody};
 /// Reads an object, a range or a part of it.
 pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
     let bucket = SealedBucket::find(gateway, &plan.name.bucket).await?;
-    if let Some(number) = plan.part {
-        return get_part(gateway, &bucket, plan, number).await;
-    }
     let reason = if plan.range.is_some() {
         Reason::RangeRead
     } else {
@@ -45,6 +42,12 @@ pub async fn get(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         reason,
         reader: Reader::Client(plan.customer.as_ref()),
     };
+    if let Some(marker) = folders::find(gateway, &query).await? {
+        return folders::answer(&marker, plan);
+    }
+    if let Some(number) = plan.part {
+        return get_part(gateway, &bucket, plan, number).await;
+    }
     let mut opened = stored_object::open(gateway, &query, plan.range).await?;
     if lacks_checksum(&opened.object, plan) {
         opened.object.manifest = match opened.body.manifest() {
@@ -155,6 +158,9 @@ pub async fn head(gateway: &Gateway, plan: &ReadPlan) -> Result<Answer> {
         reason: Reason::ClientRead,
         reader: Reader::Client(plan.customer.as_ref()),
     };
+    if let Some(marker) = folders::find(gateway, &query).await? {
+        return folders::answer(&marker, plan);
+    }
     if let Some(number) = plan.part {
         let object = stored_object::describe(gateway, &query).await?;
         let (mut answer, place) = part_answer(&bucket, &object, plan, number)?;

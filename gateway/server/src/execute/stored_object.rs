@@ -119,7 +119,8 @@ impl Answered {
 
 /// Reads header and length only.
 pub async fn head(gateway: &Gateway, query: &ObjectQuery<'_>) -> Result<StoredObject> {
-    let answered = ask(gateway, query, Ask::Tail(size::FOOTER), None).await?;
+    let asked = ask(gateway, query, Ask::Tail(size::FOOTER), None).await;
+    let answered = asked.map_err(too_short)?;
     if answered.header.is_multi {
         let (mut parts, sent) = (answered, FOOTER_BYTES);
         let tail = collect(&mut parts.body, sent).await?;
@@ -376,7 +377,7 @@ pub async fn refusal(response: StoreResponse) -> GatewayError {
 }
 
 /// A store without versions may overlook the one asked for, and answer with the current object.
-fn check_version(query: &ObjectQuery<'_>, store: &HeaderMap) -> Result<()> {
+pub fn check_version(query: &ObjectQuery<'_>, store: &HeaderMap) -> Result<()> {
     let is_named = |asked| version(store) == Some(asked);
     match query.version {
         None | Some("null") => Ok(()),
@@ -539,12 +540,16 @@ fn short_body() -> GatewayError {
 async fn out_of_range(gateway: &Gateway, query: &ObjectQuery<'_>) -> GatewayError {
     match head(gateway, query).await {
         Ok(object) => unsatisfiable(object.plain_len),
-        // An object of fewer than 64 bytes: none that the gateway wrote.
-        Err(error) if error.kind == Kind::Answer(ErrorCode::InvalidRange) => {
-            GatewayError::new(Kind::NotSealed, "the object is too short to be sealed")
-        }
         Err(error) => error,
     }
+}
+
+/// An object that has no last 64 bytes is none that the gateway wrote.
+fn too_short(error: GatewayError) -> GatewayError {
+    if error.kind == Kind::Answer(ErrorCode::InvalidRange) {
+        return GatewayError::new(Kind::NotSealed, "the object is too short to be sealed");
+    }
+    error
 }
 
 /// The refusal of a range outside an object of this length.

@@ -237,15 +237,7 @@ async fn clear(gateway: &Gateway, of: &TagsOf<'_>, mut stored: Vec<TagPair>) -> 
 async fn is_plaintext(gateway: &Gateway, of: &TagsOf<'_>) -> Result<bool> {
     match of.object(gateway, of.version).await {
         Ok(_) => Ok(false),
-        // Too short to hold a seal.
-        Err(error)
-            if matches!(
-                error.kind,
-                Kind::NotSealed | Kind::Answer(ErrorCode::InvalidRange)
-            ) =>
-        {
-            Ok(true)
-        }
+        Err(error) if error.kind == Kind::NotSealed => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -114,6 +114,17 @@ pub struct Capabilities {
     /// Whether it keeps tags of objects: as documents, in headers of writes and copies, and counted in
     /// headers of reads.
     pub object_tags: bool,
+    /// What becomes of objects whose names end in a slash.
+    pub folder_markers: FolderMarkers,
+}
+
+/// What becomes of objects whose names end in a slash, which many programs write to mark a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderMarkers {
+    /// They are sealed like any other, on a store that showed that it keeps them.
+    Sealed,
+    /// They are empty and not sealed: the store keeps neither content nor metadata under such names.
+    Plain,
 }
 
 impl Default for Capabilities {
@@ -121,6 +132,7 @@ impl Default for Capabilities {
         Self {
             conditional_writes: true,
             object_tags: true,
+            folder_markers: FolderMarkers::Sealed,
         }
     }
 }
