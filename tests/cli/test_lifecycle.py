@@ -3,8 +3,12 @@
 How: a site of its own on SeaweedFS with two gateways on one token; a forwarder that remembers what the commands send.
 """
 
+import base64
+import concurrent.futures
 import json
+import os
 import re
+import subprocess
 import threading
 import uuid
 
@@ -14,6 +18,7 @@ from harness.fronts import Front, boto, error_of
 from harness.gateway import Site, run
 from harness.process import wait_until
 from harness.recorder import Recorder
+from harness.settings import BINARY
 from harness.softhsm import KEY_LABEL, Token
 
 pytestmark = pytest.mark.gateway
@@ -219,3 +224,211 @@ def test_a_lost_keyring_comes_back_from_an_export(life, content, tmp_path):
     life.site.command("keys import", "--generation-min", generation, backup)
     again = life.start("again")
     assert again.fetch(bucket, "key") == content(1_000, 1)
+
+
+MIN = 5 * 1024 * 1024
+
+
+def put_multipart(front, bucket, key, bodies, **options):
+    names = {"Bucket": bucket, "Key": key}
+    names["UploadId"] = front.s3.create_multipart_upload(**names, **options)["UploadId"]
+    parts = []
+    for number, body in enumerate(bodies, 1):
+        etag = front.s3.upload_part(**names, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    front.s3.complete_multipart_upload(**names, MultipartUpload={"Parts": parts})
+
+
+def stored_header(life, bucket, key, **version):
+    """The bytes of the sealed header as the store has them."""
+    header = life.at_store.head_object(Bucket=bucket, Key=key, **version)["Metadata"]["sceauh1"]
+    return base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
+
+
+def facts(front, bucket, key):
+    """What a client sees of an object, its times and version aside."""
+    answer = front.s3.get_object(Bucket=bucket, Key=key)
+    body = answer.pop("Body").read()
+    for name in ("ResponseMetadata", "LastModified", "VersionId"):
+        answer.pop(name, None)
+    tags = front.s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+    return body, answer, sorted((tag["Key"], tag["Value"]) for tag in tags)
+
+
+class Reads(threading.Thread):
+    """Reads objects through a gateway until told to stop, and compares every byte."""
+
+    def __init__(self, front, bucket, bodies):
+        super().__init__(daemon=True)
+        self.front, self.bucket, self.bodies = front, bucket, bodies
+        self.failures, self.done, self.ended = [], 0, threading.Event()
+
+    def run(self):
+        keys = list(self.bodies)
+        while not self.ended.is_set():
+            key = keys[self.done * 7 % len(keys)]
+            try:
+                if self.front.fetch(self.bucket, key) != self.bodies[key]:
+                    self.failures.append((key, "wrong bytes"))
+            except Exception as error:  # noqa: BLE001: whatever a client may see is a failure
+                self.failures.append((key, str(error)))
+            self.done += 1
+
+    def stop(self):
+        self.ended.set()
+        self.join(30)
+        return self.failures
+
+
+def filled(front, bucket, content, count=300):
+    bodies = {f"s/{n:04} ü+&": content(1_000 + n, n) for n in range(count)}
+    for n, (key, body) in enumerate(bodies.items()):
+        front.s3.put_object(
+            Bucket=bucket, Key=key, Body=body, Metadata={"n": str(n)}, ContentType="text/plain", CacheControl="no-store",
+            **({"Tagging": f"number={n}&kind=test", "StorageClass": "STANDARD_IA"} if n % 10 == 0 else {}),
+        )
+    bodies["m/multi"] = content(MIN + 3, 2) + content(99, 3)
+    put_multipart(front, bucket, "m/multi", [content(MIN + 3, 2), content(99, 3)], Tagging="part=ed", Metadata={"m": "x"})
+    return bodies
+
+
+def test_headers_move_to_a_new_epoch_killed_and_resumed_while_all_is_read(life, content, tmp_path):
+    one = life.start("one")
+    bucket = one.new_bucket("move")
+    bodies = filled(one, bucket, content)
+    life.at_store.put_object(Bucket=bucket, Key="z/foreign", Body=b"not sealed")
+    some = ["m/multi", *list(bodies)[:40:10]]
+    before = {key: facts(one, bucket, key) for key in some}
+    sealed = {key: life.at_store.get_object(Bucket=bucket, Key=key)["Body"].read() for key in some}
+    headers = {key: stored_header(life, bucket, key) for key in bodies}
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    life.json("keys show", "--bucket", bucket)
+    reads = Reads(one, bucket, bodies)
+    reads.start()
+    trial = life.json("rewrap", "--bucket", bucket, "--dry-run")
+    assert trial["counts"]["moved"] == len(bodies) and trial["counts"]["not_sealed"] == 1
+    assert stored_header(life, bucket, "m/multi") == headers["m/multi"], "a dry run changes nothing"
+    # Killed in the middle, after the first page and before the last object.
+    state = tmp_path / "state"
+    arguments = ["rewrap", "--config", life.site.folder / "admin.toml", "--bucket", bucket, "--state", state, "--concurrency", "1"]
+    killed = subprocess.Popen([str(a) for a in [BINARY, *arguments]], env={**os.environ, **life.site.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until("the first page", state.exists, 60, 0.002)
+    killed.kill()
+    killed.wait()
+    last = f"s/{299:04} ü+&"
+    assert stored_header(life, bucket, last) == headers[last], "killed before the end"
+    recorder = Recorder(life.store)
+    watched = life.site.folder / "watched.toml"
+    watched.write_text((life.site.folder / "admin.toml").read_text().replace(life.store.url, recorder.url))
+    arguments[2] = watched
+    arguments = [*arguments[:-2], "--output", "json"]
+    done = json.loads(run(arguments, life.site.env).stdout)
+    sent = recorder.received
+    recorder.stop()
+    assert done["counts"]["moved"] + done["counts"]["already"] == len(bodies) and done["not_done"] == 0
+    assert done["payload_bytes"] == 0 and b"GET /" + bucket.encode() + b"/" not in sent
+    assert reads.stop() == [] and reads.done > 20
+    for key in bodies:
+        assert stored_header(life, bucket, key)[:64] != headers[key][:64], key
+    again = life.json("rewrap", "--bucket", bucket)
+    assert again["counts"]["already"] == len(bodies) and again["counts"]["moved"] == 0
+    assert before[some[1]][1]["StorageClass"] == "STANDARD_IA"
+    # What clients see is the same, and so is what the store holds.
+    for key in some:
+        body, answer, tags = facts(one, bucket, key)
+        assert (body, tags) == (before[key][0], before[key][2])
+        assert answer == before[key][1], key
+        assert life.at_store.get_object(Bucket=bucket, Key=key)["Body"].read() == sealed[key]
+    # Nothing of the first epoch is needed any more.
+    life.site.command("keys disable", "--bucket", bucket, "--epoch", "1")
+    life.json("keys show", "--bucket", bucket)
+    two = life.start("two")
+    for key, body in bodies.items():
+        assert two.fetch(bucket, key) == body
+    for number, key in enumerate(some):
+        answer = life.at_store.get_object(Bucket=bucket, Key=key)
+        (tmp_path / f"{number}.sealed").write_bytes(answer["Body"].read())
+        out = tmp_path / f"{number}.plain"
+        names = ["--bucket", bucket, "--key", key, "--header", answer["Metadata"]["sceauh1"]]
+        life.site.command("decrypt", *names, tmp_path / f"{number}.sealed", out)
+        assert out.read_bytes() == bodies[key]
+
+
+def test_moving_headers_of_a_versioned_bucket_makes_versions_and_says_so(life, content):
+    one = life.start("one")
+    bucket = one.new_bucket("versions")
+    one.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    old = one.s3.put_object(Bucket=bucket, Key="key", Body=content(1_000, 1))["VersionId"]
+    new = one.s3.put_object(Bucket=bucket, Key="key", Body=content(1_000, 2), Tagging="a=b")["VersionId"]
+    one.s3.put_object(Bucket=bucket, Key="gone", Body=b"x")
+    one.s3.delete_object(Bucket=bucket, Key="gone")
+    header = stored_header(life, bucket, "key")
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    done = life.site.command("rewrap", "--bucket", bucket, "--output", "json")
+    assert "keeps versions" in done.stderr
+    assert json.loads(done.stdout)["counts"]["moved"] == 1
+    assert stored_header(life, bucket, "key") != header
+    assert stored_header(life, bucket, "key", VersionId=new) == header
+    two = life.start("two")
+    assert two.fetch(bucket, "key") == content(1_000, 2)
+    assert two.fetch(bucket, "key", VersionId=old) == content(1_000, 1)
+    assert two.s3.get_object_tagging(Bucket=bucket, Key="key")["TagSet"] == [{"Key": "a", "Value": "b"}]
+    versions = two.s3.list_object_versions(Bucket=bucket, Prefix="key")["Versions"]
+    assert len(versions) == 3
+
+
+def test_a_forged_or_foreign_header_is_not_moved(life, content):
+    one = life.start("one")
+    bucket = one.new_bucket("forged")
+    for key in ("a", "b"):
+        one.s3.put_object(Bucket=bucket, Key=key, Body=content(1_000, 1))
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    # The store swaps the two: each header is of the other name.
+    copies = {key: life.at_store.get_object(Bucket=bucket, Key=key) for key in ("a", "b")}
+    bodies = {key: answer["Body"].read() for key, answer in copies.items()}
+    for key, other in (("a", "b"), ("b", "a")):
+        life.at_store.put_object(Bucket=bucket, Key=key, Body=bodies[other], Metadata=copies[other]["Metadata"])
+    done = life.site.command("rewrap", "--bucket", bucket, "--output", "json", check=False)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(line["key"] for line in lines[:-1]) == ["a", "b"]
+    assert lines[-1]["counts"]["failed"] == 2 and lines[-1]["counts"]["moved"] == 0
+    for key, other in (("a", "b"), ("b", "a")):
+        assert life.at_store.head_object(Bucket=bucket, Key=key)["Metadata"] == copies[other]["Metadata"]
+
+
+# Objects of the slow measurement.
+MEASURED = int(os.environ.get("SCEAU_TEST_LIFE_OBJECTS", "10000"))
+
+
+def put_many(front, bucket, count):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        clients = [front.boto(max_pool_connections=16) for _ in range(8)]
+        jobs = [
+            pool.submit(clients[n % 8].put_object, Bucket=bucket, Key=f"{n:07}", Body=b"x" * 100) for n in range(count)
+        ]
+        for job in jobs:
+            job.result()
+
+
+@pytest.mark.slow
+def test_rotation_and_move_measured(life, capsys):
+    """Times for many objects; SCEAU_TEST_LIFE_OBJECTS of them."""
+    one = life.start("one")
+    bucket = one.new_bucket("many")
+    put_many(one, bucket, MEASURED)
+    first = json.loads(
+        run(["keys", "rotate-kek", "--config", life.site.folder / "admin.toml", "--to", life.new_key_config(), "--generate", "--output", "json"], life.site.env).stdout
+    )
+    assert first["objects_touched"] == 0
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    recorder = Recorder(life.store)
+    watched = life.site.folder / "watched.toml"
+    watched.write_text((life.site.folder / "admin.toml").read_text().replace(life.store.url, recorder.url))
+    done = json.loads(run(["rewrap", "--config", watched, "--bucket", bucket, "--output", "json"], life.site.env, timeout=3600).stdout)
+    sent = recorder.received
+    recorder.stop()
+    counts = {method: len(re.findall(rb"^%s /%s" % (method, bucket.encode()), sent, re.M)) for method in (b"GET", b"HEAD", b"PUT")}
+    assert done["counts"]["moved"] == MEASURED and b"GET /" + bucket.encode() + b"/" not in sent
+    with capsys.disabled():
+        print(f"\n{MEASURED} objects: rotation {first['seconds']:.2f} s, {first['wrapped']} records; move {done['seconds']:.1f} s, requests {counts}")

@@ -223,6 +223,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("record", &["error", "respond", "telemetry"]),
     ("examine", &["app", "error", "execute", "plan", "upstream"]),
     (
+        "rewrap",
+        &["app", "error", "examine", "execute", "plan", "upstream"],
+    ),
+    (
         "app",
         &[
             "access",

@@ -16,6 +16,7 @@ mod hygiene;
 mod keys;
 mod output;
 mod parts;
+mod rewrap;
 mod serve;
 mod stop;
 mod stored;
@@ -46,6 +47,7 @@ enum Command {
     Dev(dev::DevArgs),
     Inspect(stored::InspectArgs),
     Keys(keys::KeysArgs),
+    Rewrap(rewrap::RewrapArgs),
     Serve(serve::ServeArgs),
     Verify(stored::VerifyArgs),
     /// Runs a PKCS#11 module for a gateway; started by it, not by people
@@ -76,6 +78,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Buckets(args) => buckets::run(args, cli.output).await,
         Command::Check(args) => check::run(args, cli.output).await,
         Command::Keys(args) => keys::run(args, cli.output).await,
+        Command::Rewrap(args) => rewrap::run(args, cli.output).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Decrypt(args) => decrypt::run(args).await,
         Command::Dev(args) => dev::run(args).await,

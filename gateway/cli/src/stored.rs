@@ -58,7 +58,7 @@ pub fn split(address: &str) -> Result<(&str, &str), Failure> {
 }
 
 /// A gateway that serves nobody: only its readers are used.
-async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
+pub async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     quiet_logs();
     let foundations = Foundations::new(load_config(&config.config)?)?;
     let provider = Provider::start(&foundations.config.keys).await?;
@@ -82,7 +82,23 @@ async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     .map_err(Failure::internal)
 }
 
-fn failed(error: &GatewayError) -> Failure {
+/// Whether keys or store are out of reach, which says nothing about an object.
+pub fn is_outage(error: &GatewayError) -> bool {
+    match error.kind {
+        Kind::KeysUnavailable | Kind::StoreUnavailable | Kind::StoreRefusesUs | Kind::Overloaded => true,
+        Kind::Client(_)
+        | Kind::Answer(_)
+        | Kind::Integrity(_)
+        | Kind::NotSealed
+        | Kind::KeysRefused
+        | Kind::StoreProtocol
+        | Kind::ClientGone
+        | Kind::Internal => false,
+    }
+}
+
+/// How a command ends that met this error.
+pub fn failed(error: &GatewayError) -> Failure {
     let part = match error.kind {
         Kind::Client(_) | Kind::Answer(_) | Kind::Integrity(_) | Kind::NotSealed => Part::Finding,
         Kind::KeysUnavailable | Kind::KeysRefused => Part::Keys,

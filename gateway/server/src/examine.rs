@@ -162,7 +162,7 @@ pub async fn page(
 }
 
 /// Keys in listings are percent-encoded as in forms: a plus sign is a blank.
-fn decoded(key: &str) -> Result<String> {
+pub(crate) fn decoded(key: &str) -> Result<String> {
     let key = key.replace('+', " ");
     let bytes = sceau_s3wire::target::percent_decode(key.as_bytes());
     bytes

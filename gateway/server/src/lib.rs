@@ -33,6 +33,7 @@ pub mod patience;
 pub mod plan;
 pub mod record;
 pub mod respond;
+pub mod rewrap;
 pub mod sts;
 pub mod telemetry;
 pub mod upstream;
