@@ -11,6 +11,7 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.forms import form, post
 from harness.fronts import Front, error_of
 
 pytestmark = pytest.mark.gateway
@@ -107,6 +108,18 @@ def test_what_the_store_would_lose_is_refused_and_not_sent(plain, sealed, bucket
     assert plain.fetch(bucket, "dir/dir") == b"in the way"
 
 
+def test_markers_come_in_every_kind_of_body(secure):
+    """With a checksum behind the data, as SDKs send streams over TLS, and from a browser's form."""
+    bucket = secure.new_bucket("folders")
+    secure.s3.put_object(Bucket=bucket, Key="stream/", Body=io.BytesIO(b""), ChecksumAlgorithm="CRC32")
+    made = secure.s3.generate_presigned_post(bucket, "form/")
+    assert post(secure, f"/{bucket}", form(made["fields"], b"")).status == 204
+    assert post(secure, f"/{bucket}", form(made["fields"], b"x")).status == 501
+    wrong = {"Bucket": bucket, "Key": "wrong/", "Body": b"", "ChecksumSHA256": "A" * 43 + "="}
+    assert error_of(secure.s3.put_object, **wrong) == "BadDigest"
+    assert secure.listed_sizes(bucket) == {"stream/": 0, "form/": 0}
+
+
 def test_a_name_of_slashes_is_not_the_bucket(plain, sealed):
     """To SeaweedFS it is: there, deleting it deletes an empty bucket."""
     bucket = plain.new_bucket("folders")
@@ -151,8 +164,7 @@ def test_a_store_that_keeps_them_has_them_sealed(_fronts):
     assert front.listed_sizes(bucket) == {"empty/": 0, "full/": 3000}
 
 
-def test_a_store_that_keeps_content_is_not_believed_without_the_seal(plain, bucket, site):
-    """With content, or a seal that is not this object's, a marker is none."""
+def test_the_seal_of_another_object_makes_no_marker(plain, bucket):
     direct = plain.at_store()
     plain.s3.put_object(Bucket=bucket, Key="file", Body=b"content")
     direct.copy_object(Bucket=bucket, Key="other", CopySource={"Bucket": bucket, "Key": "file"})
