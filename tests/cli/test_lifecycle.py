@@ -38,8 +38,8 @@ class Life:
         self.site.enrol()
         self.fronts = []
 
-    def start(self, name):
-        keys = f'refresh = "{REFRESH_SECONDS}s"'
+    def start(self, name, keys=""):
+        keys = f'refresh = "{REFRESH_SECONDS}s"\n{keys}'
         gateway = self.site.start(name, keys=keys)
         self.fronts.append(Front(name, gateway, self.site.folder / f"front-{name}", self.store))
         return self.fronts[-1]
@@ -202,6 +202,24 @@ def test_a_rotation_under_load_touches_no_object_and_fails_no_request(life, cont
     assert life.site.command("keys list", check=False).returncode != 0
     canary = json.loads(run(["keys", "canary", "--config", new, "--output", "json"], life.site.env).stdout)
     assert [c["result"] for c in canary["canaries"]] == ["recognised"]
+
+
+def test_epochs_end_by_volume_on_two_gateways_and_no_request_fails(life, content):
+    one, two = (life.start(name, "epoch_max_writes = 100") for name in ("one", "two"))
+    bucket = one.new_bucket("volume")
+    one.s3.put_object(Bucket=bucket, Key="before", Body=content(70_000, 9))
+    follows(two, bucket, "before", None)
+    loads = [Load(front, bucket, content) for front in (one, two)]
+    for load in loads:
+        load.start()
+    wait_until("load went on", lambda: all(load.done > 500 for load in loads), 90)
+    assert [load.stop() for load in loads] == [[], []]
+    writes = sum(load.done for load in loads)
+    epochs = life.json("keys show", "--bucket", bucket)["epochs"]
+    # An epoch ends once, whichever gateways noticed: each took a hundred writes of one of them at least.
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, len(epochs) + 1))
+    assert 3 <= len(epochs) <= 1 + writes // 100
+    assert [epoch["state"] for epoch in epochs] == ["opens"] * (len(epochs) - 1) + ["seals and opens"]
 
 
 def test_a_lost_keyring_comes_back_from_an_export(life, content, tmp_path):

@@ -15,7 +15,7 @@ use sceau_envelope::trailer::Suffix;
 use sceau_envelope::{Context, Engine, Extent, Layout, Need, ObjectHeader, Opener, SealedHeader};
 use sceau_kms::Reason;
 use sceau_server::admin::Readiness;
-use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Usage};
+use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Usage};
 use sceau_server::telemetry::Metrics;
 
 use crate::exit::{Failure, Part};
@@ -76,6 +76,7 @@ pub async fn run(args: DecryptArgs) -> Result<(), Failure> {
             cache_ttl: keys.cache_ttl,
             cache_entries: keys.cache_entries,
             refresh: keys.refresh,
+            epochs: EpochLimits::default(),
         },
         metrics: Arc::new(Metrics::new().map_err(Failure::internal)?),
         readiness: Arc::new(Readiness::new(std::time::Duration::ZERO)),

@@ -194,6 +194,7 @@ async fn open_keyring(
             cache_ttl: Duration::from_secs(300),
             cache_entries: 1024,
             refresh: Duration::from_secs(10),
+            epochs: keyring::EpochLimits::default(),
         },
         metrics: Arc::clone(metrics),
         readiness: Arc::clone(readiness),

@@ -19,7 +19,7 @@ use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
     ProviderConfig, StoreSection, read_secret,
 };
-use sceau_server::keyring::{KeyringOptions, KeyringParts, KeyringService, LocalCopy};
+use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy};
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
     self, AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
@@ -82,6 +82,10 @@ impl Foundations {
                 cache_ttl: keys.cache_ttl,
                 cache_entries: keys.cache_entries,
                 refresh: keys.refresh,
+                epochs: EpochLimits {
+                    max_age: keys.epoch_max_age,
+                    max_writes: keys.epoch_max_writes,
+                },
             },
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),

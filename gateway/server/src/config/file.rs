@@ -96,6 +96,8 @@ pub(super) struct FileKeys {
     pub(super) cache_ttl: Option<DurationText>,
     pub(super) cache_entries: Option<u32>,
     pub(super) refresh: Option<DurationText>,
+    pub(super) epoch_max_age: Option<DurationText>,
+    pub(super) epoch_max_writes: Option<u64>,
     pub(super) pkcs11: Option<FilePkcs11>,
     pub(super) insecure_local: Option<FileInsecureLocal>,
 }

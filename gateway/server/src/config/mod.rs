@@ -162,6 +162,10 @@ pub struct KeysConfig {
     pub cache_entries: usize,
     /// How often the keyring in the control bucket is looked at. Default 10 s.
     pub refresh: Duration,
+    /// The epoch of a bucket is over after this time. Default never.
+    pub epoch_max_age: Option<Duration>,
+    /// The epoch of a bucket is over after this many writes of one gateway. Default never.
+    pub epoch_max_writes: Option<u64>,
 }
 
 /// The key provider chosen.

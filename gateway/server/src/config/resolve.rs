@@ -30,6 +30,12 @@ const REGION_BYTES_MAX: usize = 64;
 /// Largest configuration file in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
+/// Shortest life of an epoch: each is a record that stays in the keyring, which holds 8 192.
+const EPOCH_AGE_LEAST: Duration = Duration::from_secs(3600);
+
+/// Fewest writes of an epoch, for the same reason.
+const EPOCH_WRITES_LEAST: u64 = 100;
+
 /// The only file version this program reads.
 const VERSION: i64 = 1;
 
@@ -295,8 +301,29 @@ impl Resolver<'_> {
             cache_ttl: self.duration("keys.cache_ttl", file.cache_ttl, Duration::from_secs(300)),
             cache_entries: to_usize(self.count("keys.cache_entries", file.cache_entries, 1024)),
             refresh: self.duration("keys.refresh", file.refresh, Duration::from_secs(10)),
+            epoch_max_age: self.epoch_max_age(file.epoch_max_age),
+            epoch_max_writes: self.epoch_max_writes(file.epoch_max_writes),
             provider: provider?,
         })
+    }
+
+    fn epoch_max_age(&mut self, value: Option<DurationText>) -> Option<Duration> {
+        let age = value?.0;
+        if age < EPOCH_AGE_LEAST {
+            self.problem("keys.epoch_max_age", "must be an hour at least");
+        }
+        Some(age)
+    }
+
+    fn epoch_max_writes(&mut self, value: Option<u64>) -> Option<u64> {
+        let writes = value?;
+        if writes < EPOCH_WRITES_LEAST {
+            self.problem(
+                "keys.epoch_max_writes",
+                format!("must be {EPOCH_WRITES_LEAST} at least"),
+            );
+        }
+        Some(writes)
     }
 
     fn pkcs11(&mut self, mut file: FilePkcs11) -> Option<Pkcs11Config> {

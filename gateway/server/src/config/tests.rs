@@ -213,6 +213,8 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "claims",
         "principal",
         "duration_max",
+        "epoch_max_age",
+        "epoch_max_writes",
         "scheme",
         "profile",
         "module",

@@ -83,11 +83,16 @@ impl SealedBucket {
 
     /// The keys that seal new objects.
     pub async fn seal_keys(&self, gateway: &Gateway, reason: Reason) -> Result<Arc<EpochKeys>> {
-        let krid = gateway
-            .keyring
-            .active_epoch(self.entry.bucket)
-            .map_err(|error| fault::epoch_key_error(&error))?;
-        self.keys(gateway, krid, Usage::Seal, reason).await
+        let active = || gateway.keyring.active_epoch(self.entry.bucket);
+        let krid = active().map_err(|error| fault::epoch_key_error(&error))?;
+        match self.keys(gateway, krid, Usage::Seal, reason).await {
+            // The next epoch may have begun between the two questions.
+            Err(_) if active().is_ok_and(|next| next != krid) => {
+                let next = active().map_err(|error| fault::epoch_key_error(&error))?;
+                self.keys(gateway, next, Usage::Seal, reason).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// The keys of a record that a stored header or state names.

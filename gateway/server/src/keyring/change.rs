@@ -32,7 +32,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(40);
 
 /// How far clocks of gateways may differ: a new key is valid this much earlier, so that the others
 /// may use it at once.
-const CLOCK_SKEW_MS: u64 = 15 * 60 * 1000;
+pub(super) const CLOCK_SKEW_MS: u64 = 15 * 60 * 1000;
 
 /// A change to the keyring, in a form that can be made again on newer content.
 pub(super) enum Change {
@@ -44,6 +44,11 @@ pub(super) enum Change {
     DropKeys,
     NewEpoch {
         name: String,
+    },
+    /// As [`Change::NewEpoch`], if `krid` is still the newest.
+    NextEpoch {
+        name: String,
+        krid: Krid,
     },
     RemoveBucket {
         name: String,
@@ -273,23 +278,8 @@ impl KeyringService {
                 content.records.push(record.as_ref().clone());
             }
             Change::DropKeys => {}
-            Change::NewEpoch { name } => {
-                let bucket = content
-                    .active_bucket(name)
-                    .ok_or(KeyringFault::BucketUnknown)?
-                    .bucket;
-                let newest = newest_record(content, bucket).ok_or(KeyringFault::BucketUnknown)?;
-                let epoch = newest.epoch.saturating_add(1);
-                let owner = Owner {
-                    tenant: content.tenant,
-                    bucket,
-                    domain: newest.domain,
-                };
-                let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
-                check_enrolled(content, &record)?;
-                retire(content, bucket);
-                content.records.push(record);
-            }
+            Change::NewEpoch { name } => return self.begin_epoch(name, None, content).await,
+            Change::NextEpoch { name, krid } => return self.begin_epoch(name, Some(*krid), content).await,
             Change::RemoveBucket { name } => {
                 let entry = active_entry(content, name)?;
                 entry.state = BucketState::Removed;
@@ -306,6 +296,34 @@ impl KeyringService {
             }
             Change::Step(step) => return step.apply(content),
         }
+        Ok(true)
+    }
+
+    /// Adds the next epoch of a bucket; nothing if `only_after` is given and not the newest any more.
+    async fn begin_epoch(
+        &self,
+        name: &str,
+        only_after: Option<Krid>,
+        content: &mut KeyringContent,
+    ) -> Result<bool, KeyringFault> {
+        let bucket = content
+            .active_bucket(name)
+            .ok_or(KeyringFault::BucketUnknown)?
+            .bucket;
+        let newest = newest_record(content, bucket).ok_or(KeyringFault::BucketUnknown)?;
+        if only_after.is_some_and(|krid| krid != newest.krid) {
+            return Ok(false);
+        }
+        let epoch = newest.epoch.saturating_add(1);
+        let owner = Owner {
+            tenant: content.tenant,
+            bucket,
+            domain: newest.domain,
+        };
+        let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
+        check_enrolled(content, &record)?;
+        retire(content, bucket);
+        content.records.push(record);
         Ok(true)
     }
 

@@ -231,6 +231,7 @@ pub(super) struct Host {
     pub(super) folder: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) epochs: EpochLimits,
 }
 
 static HOSTS: AtomicUsize = AtomicUsize::new(0);
@@ -251,6 +252,7 @@ impl Host {
             folder,
             metrics,
             readiness: Arc::new(Readiness::new(Duration::ZERO)),
+            epochs: EpochLimits::default(),
         }
     }
 
@@ -267,6 +269,7 @@ impl Host {
                 cache_ttl,
                 cache_entries: 16,
                 refresh: Duration::from_secs(10),
+                epochs: self.epochs,
             },
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),

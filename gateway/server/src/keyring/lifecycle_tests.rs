@@ -320,3 +320,85 @@ async fn statements_and_canaries_are_recognised_and_others_are_not() {
     renamed.version = 2;
     assert_eq!(try_canary(next.as_ref(), &renamed).await, Ok(Canary::Stranger));
 }
+
+fn with_limits(max_age: Option<Duration>, max_writes: Option<u64>, control: &Arc<FakeControl>) -> Host {
+    let mut host = Host::new(Arc::clone(control));
+    host.epochs = EpochLimits { max_age, max_writes };
+    host
+}
+
+#[tokio::test]
+async fn an_epoch_that_is_over_is_followed_by_exactly_one_whoever_notices() {
+    let control = Arc::<FakeControl>::default();
+    let age = Duration::from_secs(3600);
+    let hosts: Vec<_> = (0..4).map(|_| with_limits(Some(age), None, &control)).collect();
+    let first = hosts[0].create().await;
+    first.add_bucket("photos").await.unwrap();
+    first.add_bucket("others").await.unwrap();
+    let mut services = vec![first];
+    for host in &hosts[1..] {
+        services.push(host.open().await.unwrap());
+    }
+    let age_ms = u64::try_from(age.as_millis()).unwrap();
+    let early = now_ms() + age_ms - 60_000;
+    for service in &services {
+        assert_eq!(service.turn_epochs(early).await, 0);
+    }
+    let generation = services[0].keyring().content().generation;
+    let late = now_ms() + age_ms;
+    let turning = services.iter().map(|service| {
+        let service = Arc::clone(service);
+        tokio::spawn(async move { service.turn_epochs(late).await })
+    });
+    for turned in turning.collect::<Vec<_>>() {
+        turned.await.unwrap();
+    }
+    for service in &services {
+        service.refresh().await.unwrap();
+        let content = service.keyring();
+        assert_eq!(
+            content.content().generation,
+            generation + 2,
+            "one change for each bucket"
+        );
+        for name in ["photos", "others"] {
+            let bucket = service.bucket(name).unwrap().bucket;
+            let records = content.content().records.iter();
+            let mut epochs: Vec<_> = records.filter(|record| record.bucket == bucket).collect();
+            epochs.sort_by_key(|record| record.epoch);
+            let states: Vec<_> = epochs.iter().map(|record| (record.epoch, record.state)).collect();
+            assert_eq!(
+                states,
+                [(1, RecordState::DecryptOnly), (2, RecordState::EncryptDecrypt)]
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_is_over_after_as_many_writes_as_allowed_and_reads_do_not_count() {
+    let host = with_limits(None, Some(3), &Arc::default());
+    let service = host.create().await;
+    let bucket = service.add_bucket("photos").await.unwrap().bucket;
+    for (writes, epoch) in [(2, 1), (1, 2), (2, 2), (1, 3)] {
+        for _ in 0..writes {
+            let krid = service.active_epoch(bucket).unwrap();
+            keys_of(&service, krid, Usage::Seal).await.ok().unwrap();
+            for _ in 0..5 {
+                keys_of(&service, krid, Usage::Open).await.ok().unwrap();
+            }
+        }
+        service.turn_epochs(now_ms()).await;
+        assert_eq!(service.active_epoch(bucket).unwrap(), krid_of(&service, epoch));
+    }
+    // Nobody can make a key: the epoch goes on.
+    for _ in 0..4 {
+        let krid = service.active_epoch(bucket).unwrap();
+        keys_of(&service, krid, Usage::Seal).await.ok().unwrap();
+    }
+    host.provider
+        .is_down
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(service.turn_epochs(now_ms()).await, 0);
+    assert_eq!(service.active_epoch(bucket).unwrap(), krid_of(&service, 3));
+}

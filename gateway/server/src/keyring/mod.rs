@@ -20,6 +20,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod turn;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -39,6 +40,7 @@ pub use lifecycle::{KekName, StateChange};
 pub use load::{Copies, inspect};
 pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
 pub use transfer::{Imported, import};
+pub use turn::EpochLimits;
 
 use crate::admin::{Component, Readiness, State};
 use crate::crypt::key_cache::KeyCache;
@@ -82,6 +84,8 @@ pub struct KeyringOptions {
     pub cache_entries: usize,
     /// How often the control bucket's copy is looked at.
     pub refresh: Duration,
+    /// When epochs are over.
+    pub epochs: EpochLimits,
 }
 
 /// Where a [`KeyringService`] gets keys and documents from, and where it reports.
@@ -109,6 +113,8 @@ pub struct KeyringService {
     readiness: Arc<Readiness>,
     current: RwLock<Arc<Loaded>>,
     cache: KeyCache<EpochKeyError>,
+    epoch_limits: EpochLimits,
+    writes: turn::WriteCounts,
     /// Wipes keys that are held elsewhere, once there is such a place.
     elsewhere: OnceLock<Box<dyn Fn(Wipe) + Send + Sync>>,
     /// Held by whoever reads or writes the copies, so that they do so one after the other.
@@ -173,6 +179,8 @@ impl KeyringService {
             readiness,
             current: RwLock::new(Arc::new(loaded)),
             cache,
+            epoch_limits: options.epochs,
+            writes: turn::WriteCounts::default(),
             elsewhere: OnceLock::new(),
             copies: tokio::sync::Mutex::new(Refreshed {
                 began: None,
@@ -191,7 +199,9 @@ impl KeyringService {
             tokio::select! {
                 _ = refresh.tick() => {
                     // Reported where it happens; the keyring in use stays.
-                    let _ = self.refresh().await;
+                    if self.refresh().await.is_ok() {
+                        self.turn_epochs(now_ms()).await;
+                    }
                 }
                 _ = wipe.tick() => self.wipe_expired(),
                 _ = health.tick() => self.check_provider().await,
@@ -331,6 +341,9 @@ impl KeyringService {
             }
         };
         check_record(&record, bucket, usage, now_ms())?;
+        if usage == Usage::Seal && self.epoch_limits.max_writes.is_some() {
+            self.writes.add(krid);
+        }
         let unwrap = unwrap_record(
             Arc::clone(&self.provider),
             record,
