@@ -69,7 +69,8 @@ class Site:
             '[[allow]]\nprincipal = "limited"\nbuckets = ["*"]\nprefixes = ["open/"]\nverbs = ["read", "write"]\n\n'
             # Whoever has no credentials, in buckets of this name only.
             '[[allow]]\nprincipal = "anonymous"\nbuckets = ["public-*"]\nprefixes = ["open/"]\n'
-            'verbs = ["read", "write", "list"]\n'
+            'verbs = ["read", "write", "list"]\n\n'
+            '[[key_use]]\nallow = ["scan", "break-glass"]\n'
         )
         for path in (secret, credentials):
             path.chmod(0o600)

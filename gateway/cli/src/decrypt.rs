@@ -14,12 +14,17 @@ use clap::Args;
 use sceau_envelope::trailer::Suffix;
 use sceau_envelope::{Context, Engine, Extent, Layout, Need, ObjectHeader, Opener, SealedHeader};
 use sceau_kms::Reason;
+use sceau_policy::KeyReason;
+use sceau_server::access::read_key_rules;
 use sceau_server::admin::Readiness;
-use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Usage};
+use sceau_server::keyring::{
+    Caller, EpochLimits, KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Recorded, Usage,
+};
 use sceau_server::telemetry::Metrics;
 
 use crate::exit::{Failure, Part};
 use crate::parts::{ConfigArg, Provider, load_config, quiet_logs};
+use crate::stored::OPERATOR;
 
 /// How much of the end of the object is read first, in bytes.
 const TAIL_BYTES: u64 = 16 * 1024;
@@ -66,10 +71,19 @@ pub async fn run(args: DecryptArgs) -> Result<(), Failure> {
     let value = header_value(&args)?;
     let sealed = SealedHeader::parse(&value).map_err(refused)?;
     let config = load_config(&args.config.config)?;
+    let rules = read_key_rules(&config.access.policy).map_err(|error| Failure::access(&error))?;
+    if !rules.permits(KeyReason::BreakGlass, OPERATOR, &args.bucket) {
+        return Err(
+            Failure::new(Part::Keys, "the policy denies keys for this reason: break-glass").with_hint(
+                "it is denied until the policy file has [[key_use]] with allow = [\"break-glass\"]",
+            ),
+        );
+    }
     let provider = Provider::start(&config.keys).await?;
+    let metrics = Arc::new(Metrics::new().map_err(Failure::internal)?);
     let keys = &config.keys;
     let keyring = KeyringService::open(KeyringParts {
-        provider: provider.shared(),
+        provider: Recorded::over(provider.shared(), Arc::clone(&metrics)),
         control: Arc::new(OfflineCopy::new(keys.keyring.clone())),
         options: KeyringOptions {
             local: keys.keyring.clone(),
@@ -78,13 +92,21 @@ pub async fn run(args: DecryptArgs) -> Result<(), Failure> {
             refresh: keys.refresh,
             epochs: EpochLimits::default(),
         },
-        metrics: Arc::new(Metrics::new().map_err(Failure::internal)?),
+        metrics,
         readiness: Arc::new(Readiness::new(std::time::Duration::ZERO)),
     })
     .await
     .map_err(Failure::keyring)?;
     let engine = Engine::fastest();
-    let header = open_header(&keyring, &engine, &sealed, &args).await?;
+    let caller = Caller {
+        principal: OPERATOR.to_owned(),
+        operation: "decrypt",
+        bucket: args.bucket.clone(),
+        request_id: String::new(),
+    };
+    let header = caller
+        .scope(open_header(&keyring, &engine, &sealed, &args))
+        .await?;
     decrypt(&engine, &header, &args.input, &args.plain)
 }
 

@@ -249,6 +249,7 @@ fn snapshot(access_key: &str, secret_key: String) -> Result<AccessSnapshot, Fail
         allow: vec![everything],
         deny: Vec::new(),
         bucket: Vec::new(),
+        key_use: Vec::new(),
     });
     let principal = Principal::new(PRINCIPAL).ok_or_else(|| Failure::internal("principal"))?;
     let credentials = Credentials::for_development(access_key, secret_key, principal);

@@ -19,7 +19,7 @@ use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
     ProviderConfig, StoreSection, read_secret,
 };
-use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy};
+use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded};
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
     self, AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
@@ -75,7 +75,7 @@ impl Foundations {
     pub fn keyring_parts(&self, provider: Arc<dyn KeyProvider>) -> KeyringParts {
         let keys = &self.config.keys;
         KeyringParts {
-            provider,
+            provider: Recorded::over(provider, Arc::clone(&self.metrics)),
             control: Arc::new(self.control.clone()),
             options: KeyringOptions {
                 local: keys.keyring.clone(),
@@ -105,11 +105,11 @@ pub fn load_config(path: &Path) -> Result<Config, Failure> {
     Config::load(path).map_err(|error| Failure::config(&error))
 }
 
-/// Logs of commands that end by themselves: warnings only, so that results stay readable.
+/// Logs of commands that end by themselves: warnings, and what the key provider was asked for.
 pub fn quiet_logs() {
     let config = LogConfig {
         format: LogFormat::Text,
-        level: "warn".to_owned(),
+        level: "warn,sceau::keys=info".to_owned(),
     };
     // Set up before in this process means: there are logs already.
     let _ = telemetry::init(&config);

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use sceau_policy::{Credentials, CredentialsFile, Policy, PolicyFile};
-use sceau_server::access::{AccessFiles, AccessSnapshot};
+use sceau_server::access::{AccessFiles, AccessSnapshot, read_key_rules};
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::error::{GatewayError, Kind};
 use sceau_server::examine::{self, Inspection};
+use sceau_server::keyring::Caller;
 use sceau_server::patience::Patience;
 use serde_json::json;
 
@@ -57,10 +58,17 @@ pub fn split(address: &str) -> Result<(&str, &str), Failure> {
     Ok((bucket, key))
 }
 
+/// What whoever uses these commands is called in rules about keys, and in records.
+pub const OPERATOR: &str = "operator";
+
+const SCAN_HINT: &str = "reading stored objects for an operator is denied until the policy file has [[key_use]] with allow = [\"scan\"]";
+
 /// A gateway that serves nobody: only its readers are used.
 pub async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     quiet_logs();
     let foundations = Foundations::new(load_config(&config.config)?)?;
+    let key_rules =
+        read_key_rules(&foundations.config.access.policy).map_err(|error| Failure::access(&error))?;
     let provider = Provider::start(&foundations.config.keys).await?;
     let keyring = foundations.keyring(provider.shared()).await?;
     let credentials = Credentials::from_file(CredentialsFile::default()).map_err(Failure::internal)?;
@@ -75,11 +83,21 @@ pub async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
         store: foundations.store.clone(),
         control: foundations.control.clone(),
         keyring,
-        access: AccessFiles::fixed(AccessSnapshot::new(credentials, policy)),
+        access: AccessFiles::fixed(AccessSnapshot::new(credentials, policy).with_key_rules(key_rules)),
         sts: None,
         metrics: Arc::clone(&foundations.metrics),
     })
     .map_err(Failure::internal)
+}
+
+/// Who the records of this command name.
+fn operator(operation: &'static str, bucket: &str) -> Caller {
+    Caller {
+        principal: OPERATOR.to_owned(),
+        operation,
+        bucket: bucket.to_owned(),
+        request_id: String::new(),
+    }
 }
 
 /// Whether keys or store are out of reach, which says nothing about an object.
@@ -105,7 +123,11 @@ pub fn failed(error: &GatewayError) -> Failure {
         Kind::StoreUnavailable | Kind::StoreRefusesUs | Kind::StoreProtocol => Part::Store,
         Kind::ClientGone | Kind::Overloaded | Kind::Internal => Part::Internal,
     };
-    Failure::new(part, error.to_string())
+    let failure = Failure::new(part, error.to_string());
+    if error.kind == Kind::KeysRefused {
+        return failure.with_hint(SCAN_HINT);
+    }
+    failure
 }
 
 /// Runs `sceau inspect`.
@@ -115,7 +137,8 @@ pub async fn inspect(args: InspectArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::usage("name one object: s3://bucket/key"));
     }
     let gateway = reader(&args.config).await?;
-    let found = examine::inspect(&gateway, bucket, key)
+    let found = operator("inspect", bucket)
+        .scope(examine::inspect(&gateway, bucket, key))
         .await
         .map_err(|error| failed(&error))?;
     output.print(&as_text(&found), &as_json(&found))
@@ -216,7 +239,8 @@ async fn verify_one(
     output: Output,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
-    match examine::verify(gateway, bucket, key).await {
+    let caller = operator("verify", bucket);
+    match caller.scope(examine::verify(gateway, bucket, key)).await {
         Ok(plain) => {
             tally.whole = tally.whole.saturating_add(1);
             tally.plain_bytes = tally.plain_bytes.saturating_add(plain);

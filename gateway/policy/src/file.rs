@@ -6,9 +6,10 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::key_use::KeyUseEntry;
 use crate::settings::BucketEntry;
 
-/// A policy file: `[[allow]]`, `[[deny]]` and `[[bucket]]` tables.
+/// A policy file: `[[allow]]`, `[[deny]]`, `[[bucket]]` and `[[key_use]]` tables.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
@@ -21,6 +22,9 @@ pub struct PolicyFile {
     /// What applies to everybody in a bucket; the first that names it speaks.
     #[serde(default)]
     pub bucket: Vec<BucketEntry>,
+    /// For which reasons keys may be used.
+    #[serde(default)]
+    pub key_use: Vec<KeyUseEntry>,
 }
 
 /// One rule, as written.

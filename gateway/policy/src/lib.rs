@@ -7,6 +7,7 @@
 
 mod credentials;
 mod file;
+mod key_use;
 mod pattern;
 mod rules;
 mod session_policy;
@@ -17,6 +18,9 @@ pub use credentials::{
     SECRET_BYTES_MAX, SECRET_BYTES_MIN, SESSION_KEY_PREFIX,
 };
 pub use file::{CredentialEntry, CredentialsFile, PolicyFile, RuleEntry, SecretField, Verb};
+pub use key_use::{
+    KEY_USE_NAMES_MAX, KEY_USE_TABLES_MAX, KeyReason, KeyRules, KeyUseEntry, KeyUseError, KeyUseProblem,
+};
 pub use rules::{
     Decision, Effect, PATTERNS_PER_RULE_MAX, Policy, PolicyError, Principal, Problem, RULES_MAX, RuleRef,
 };

@@ -28,7 +28,7 @@ use crate::crypt::upload_cache::UploadCache;
 use crate::error::{GatewayError, Kind, Result, Side};
 use crate::execute;
 use crate::execute::cors::{self, CorsCache, PageRequest};
-use crate::keyring::{KeyringService, Wipe};
+use crate::keyring::{Caller, KeyringService, Wipe};
 use crate::limits;
 use crate::listen::{self, Service};
 use crate::patience::Patience;
@@ -303,7 +303,15 @@ impl Gateway {
         };
         let plan = request::plan(operation, &head, abilities)?;
         self.metrics.phase(Phase::Plan, planning.elapsed());
-        let answer = execute::execute(self, &authorized, plan, body).await;
+        let caller = Caller {
+            principal: authorized.principal().as_str().to_owned(),
+            operation: operation.name(),
+            bucket: record.bucket.clone().unwrap_or_default(),
+            request_id: record.id.as_str().to_owned(),
+        };
+        let answer = caller
+            .scope(execute::execute(self, &authorized, plan, body))
+            .await;
         if matches!(
             operation,
             Operation::Document(Document::PutBucketCors | Document::DeleteBucketCors)

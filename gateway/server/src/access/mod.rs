@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use sceau_policy::{
-    BucketSettings, Credential, Credentials, CredentialsError, CredentialsFile, Policy, PolicyError,
-    PolicyFile, Settings, SettingsError,
+    BucketSettings, Credential, Credentials, CredentialsError, CredentialsFile, KeyRules, KeyUseError,
+    Policy, PolicyError, PolicyFile, Settings, SettingsError,
 };
 
 use crate::config::{AccessConfig, ConfigError, read_secret_file};
@@ -33,6 +33,13 @@ pub enum AccessError {
         path: PathBuf,
         /// Which rule; never the secret.
         error: CredentialsError,
+    },
+    /// A table about the use of keys is wrong.
+    KeyUse {
+        /// The file.
+        path: PathBuf,
+        /// Which, and why.
+        error: KeyUseError,
     },
     /// A policy rule is wrong.
     Policy {
@@ -72,7 +79,7 @@ impl AccessError {
             Self::Unreadable { .. } => "E-ACCESS-001",
             Self::Syntax { .. } => "E-ACCESS-002",
             Self::Credentials { .. } => "E-ACCESS-003",
-            Self::Policy { .. } | Self::Settings { .. } => "E-ACCESS-004",
+            Self::KeyUse { .. } | Self::Policy { .. } | Self::Settings { .. } => "E-ACCESS-004",
         }
     }
 
@@ -83,7 +90,9 @@ impl AccessError {
             Self::Unreadable { .. } => "check access.policy and the owner of the file",
             Self::Syntax { .. } => "compare with the samples in the documentation",
             Self::Credentials { .. } => "entries count from 0 in the order of the file",
-            Self::Policy { .. } | Self::Settings { .. } => "rules count from 0 in the order of the file",
+            Self::KeyUse { .. } | Self::Policy { .. } | Self::Settings { .. } => {
+                "rules count from 0 in the order of the file"
+            }
         }
     }
 }
@@ -93,6 +102,7 @@ impl fmt::Display for AccessError {
         match self {
             Self::CredentialsFile(error) => write!(f, "{error}"),
             Self::Credentials { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::KeyUse { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Policy { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Settings { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Syntax { path, report } => write!(f, "{}: {report}", path.display()),
@@ -108,6 +118,7 @@ pub struct AccessSnapshot {
     credentials: Credentials,
     policy: Policy,
     settings: Settings,
+    key_rules: KeyRules,
 }
 
 impl AccessSnapshot {
@@ -117,7 +128,14 @@ impl AccessSnapshot {
             credentials,
             policy,
             settings: Settings::default(),
+            key_rules: KeyRules::default(),
         }
+    }
+
+    /// The same with other rules about the use of keys.
+    #[must_use]
+    pub fn with_key_rules(self, key_rules: KeyRules) -> Self {
+        Self { key_rules, ..self }
     }
 
     /// The secret and the principal of `access_key`.
@@ -138,6 +156,11 @@ impl AccessSnapshot {
     /// What applies to everybody in a bucket.
     pub fn settings(&self, bucket: &str) -> &BucketSettings {
         self.settings.of(bucket)
+    }
+
+    /// For which reasons keys may be used.
+    pub fn key_rules(&self) -> &KeyRules {
+        &self.key_rules
     }
 
     /// How many credentials there are.
@@ -251,11 +274,12 @@ fn load(credentials: &Path, policy: &Path) -> (Result<AccessSnapshot, AccessErro
     ];
     let snapshot = credentials_text.and_then(|credentials_text| {
         let credentials = parse_credentials(&credentials_text, credentials)?;
-        let (policy, settings) = parse_policy(&policy_text?, policy)?;
+        let (policy, settings, key_rules) = parse_policy(&policy_text?, policy)?;
         Ok(AccessSnapshot {
             credentials,
             policy,
             settings,
+            key_rules,
         })
     });
     (snapshot, seen)
@@ -281,7 +305,7 @@ fn parse_credentials(text: &str, path: &Path) -> Result<Credentials, AccessError
     })
 }
 
-fn parse_policy(text: &str, path: &Path) -> Result<(Policy, Settings), AccessError> {
+fn parse_policy(text: &str, path: &Path) -> Result<(Policy, Settings, KeyRules), AccessError> {
     let file: PolicyFile = toml::from_str(text).map_err(|error| AccessError::Syntax {
         path: path.to_owned(),
         report: error.to_string().trim_end().to_owned(),
@@ -294,7 +318,20 @@ fn parse_policy(text: &str, path: &Path) -> Result<(Policy, Settings), AccessErr
         path: path.to_owned(),
         error,
     })?;
-    Ok((policy, settings))
+    let key_rules = KeyRules::from_entries(&file.key_use).map_err(|error| AccessError::KeyUse {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok((policy, settings, key_rules))
+}
+
+/// The rules about the use of keys in a policy file, for a command that serves no clients.
+///
+/// # Errors
+/// [`AccessError`]; a fault anywhere in the file refuses it.
+pub fn read_key_rules(policy: &Path) -> Result<KeyRules, AccessError> {
+    let (_, _, key_rules) = parse_policy(&read_policy(policy)?, policy)?;
+    Ok(key_rules)
 }
 
 fn read_policy(path: &Path) -> Result<String, AccessError> {

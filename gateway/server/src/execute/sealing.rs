@@ -11,12 +11,12 @@ use sceau_envelope::keyring::{BucketEntry, FreshnessLevel, NameMode};
 use sceau_envelope::{Context, EpochKeys, Suite};
 use sceau_keys::{Krid, TenantId};
 use sceau_kms::Reason;
-use sceau_policy::KeyCacheMode;
+use sceau_policy::{KeyCacheMode, KeyReason};
 use sceau_s3wire::error::ErrorCode;
 
 use crate::app::Gateway;
 use crate::error::{GatewayError, Integrity, Kind, Result};
-use crate::keyring::{Caching, Usage};
+use crate::keyring::{Caching, Caller, Usage};
 use crate::limits;
 use crate::plan::fault;
 use crate::telemetry::Phase;
@@ -100,6 +100,35 @@ impl SealedBucket {
         self.keys(gateway, krid, Usage::Open, reason).await
     }
 
+    /// Asks the policy, whatever is cached and before the key provider is asked.
+    fn check_use(&self, gateway: &Gateway, reason: Reason) -> Result<()> {
+        let Some(asked) = key_reason(reason) else {
+            return Ok(());
+        };
+        let caller = Caller::current();
+        let access = gateway.access.snapshot();
+        let is_permitted = access
+            .key_rules()
+            .permits(asked, &caller.principal, &self.entry.name);
+        gateway.metrics.key_use(reason.name(), is_permitted);
+        if is_permitted {
+            return Ok(());
+        }
+        tracing::warn!(
+            target: "sceau::keys",
+            reason = reason.name(),
+            principal = caller.principal,
+            operation = caller.operation,
+            bucket = self.entry.name,
+            request_id = caller.request_id,
+            "use of a key denied by the policy"
+        );
+        Err(GatewayError::new(
+            Kind::KeysRefused,
+            "the policy denies keys for this reason: see [[key_use]] in the policy file",
+        ))
+    }
+
     /// Whether keys of this bucket, and what they opened, may be held for the next request.
     pub fn may_hold(&self) -> bool {
         self.caching == Caching::Held
@@ -120,6 +149,7 @@ impl SealedBucket {
         usage: Usage,
         reason: Reason,
     ) -> Result<Arc<EpochKeys>> {
+        self.check_use(gateway, reason)?;
         if let Some(keys) = self.unwrapped_before(krid, usage) {
             return Ok(keys);
         }
@@ -154,4 +184,20 @@ fn check_policy(entry: &BucketEntry) -> Result<()> {
     }
     let context = "the bucket's policy demands hidden names or freshness, which this version does not have";
     Err(GatewayError::new(Kind::KeysRefused, context))
+}
+
+/// What rules call a reason; the gateway's own ones (keyring, health, enrolment, wrapping anew) are no
+/// rule's matter.
+fn key_reason(reason: Reason) -> Option<KeyReason> {
+    match reason {
+        Reason::ClientRead => Some(KeyReason::ClientRead),
+        Reason::ClientWrite => Some(KeyReason::ClientWrite),
+        Reason::RangeRead => Some(KeyReason::RangeRead),
+        Reason::Copy => Some(KeyReason::Copy),
+        Reason::Multipart => Some(KeyReason::Multipart),
+        Reason::Listing => Some(KeyReason::Listing),
+        Reason::Scan => Some(KeyReason::Scan),
+        Reason::BreakGlass => Some(KeyReason::BreakGlass),
+        Reason::Keyring | Reason::Rewrap | Reason::Health | Reason::Enrolment => None,
+    }
 }

@@ -6,6 +6,7 @@
 //! generation were checked; the generation in use never falls; a new key is used only after it was
 //! read back from the control bucket and unwrapped once.
 
+mod caller;
 mod change;
 mod copies;
 mod drop;
@@ -17,6 +18,7 @@ mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
 mod load;
+mod recorded;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -31,6 +33,7 @@ use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
 use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
 
+pub use caller::Caller;
 pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use drop::{Wipe, call_drop};
@@ -38,6 +41,7 @@ pub use enrol::{Canary, enrolled_key, try_canary};
 pub use error::{EpochKeyError, KeyringFault, Place};
 pub use lifecycle::{KekName, StateChange};
 pub use load::{Copies, inspect};
+pub use recorded::Recorded;
 pub use sceau_envelope::keyring::{BucketEntry, BucketPolicy};
 pub use transfer::{Imported, import};
 pub use turn::EpochLimits;
@@ -352,7 +356,7 @@ impl KeyringService {
         );
         let keys = match caching {
             Caching::Held => {
-                let key = self.cache.key(krid, unwrap).await?;
+                let key = self.cache.key(krid, Caller::carry(unwrap)).await?;
                 key.with(|bytes| EpochKeys::from_slice(krid, bytes))
             }
             Caching::Never => {

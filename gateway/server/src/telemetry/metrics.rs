@@ -40,6 +40,8 @@ pub struct Metrics {
     key_cache: IntCounterVec,
     key_cache_entries: IntGauge,
     key_drops: IntCounterVec,
+    key_operations: IntCounterVec,
+    key_uses: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_seconds: Histogram,
     upstream_retries: IntCounter,
@@ -128,6 +130,16 @@ impl Metrics {
             )?,
             key_cache_entries: make
                 .gauge("sceau_key_cache_entries", "Unwrapped epoch keys held in memory.")?,
+            key_operations: make.counters(
+                "sceau_key_operations_total",
+                "Operations that the key provider was asked for, each with a record in the log.",
+                &["op", "reason", "outcome"],
+            )?,
+            key_uses: make.counters(
+                "sceau_key_uses_total",
+                "Uses of epoch keys, held or not, by reason and what the policy said.",
+                &["reason", "decision"],
+            )?,
             key_drops: make.counters(
                 "sceau_key_drops_total",
                 "Times that all unwrapped keys were dropped, by cause.",
@@ -306,6 +318,19 @@ impl Metrics {
     pub fn key_cache_entries(&self, count: usize) {
         self.key_cache_entries
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The key provider was asked for something.
+    pub fn key_operation(&self, op: &'static str, reason: &'static str, outcome: &'static str) {
+        self.key_operations
+            .with_label_values(&[op, reason, outcome])
+            .inc();
+    }
+
+    /// The policy was asked about a use of an epoch key.
+    pub fn key_use(&self, reason: &'static str, is_permitted: bool) {
+        let decision = if is_permitted { "allowed" } else { "denied" };
+        self.key_uses.with_label_values(&[reason, decision]).inc();
     }
 
     /// All unwrapped keys were dropped.

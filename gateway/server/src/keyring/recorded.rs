@@ -1,0 +1,146 @@
+//! One record for every operation of the key provider.
+//!
+//! What lives here: [`Recorded`], which stands in front of a provider. What must not: decisions (they are
+//! made before it is asked), keys held. Invariant: no call reaches the provider without its number, and the
+//! numbers of one process have no gap, so that a record that is missing shows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sceau_keys::{SecretKey, Wrap, WrapContext};
+use sceau_kms::{BoxFuture, Health, KeyError, KeyProvider, KeyStatus, Probe, ProviderInfo, Reason};
+use zeroize::Zeroizing;
+
+use super::caller::Caller;
+use crate::telemetry::Metrics;
+
+/// A provider whose calls are numbered, counted and written down.
+pub struct Recorded {
+    provider: Arc<dyn KeyProvider>,
+    metrics: Arc<Metrics>,
+    last: AtomicU64,
+}
+
+impl Recorded {
+    /// Stands in front of `provider`.
+    pub fn over(provider: Arc<dyn KeyProvider>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            provider,
+            metrics,
+            last: AtomicU64::new(0),
+        })
+    }
+
+    /// Numbers the call before it is made: a process that dies in it leaves a gap at the end only.
+    fn begin(&self, op: &'static str, reason: Reason, context: Option<&WrapContext>) -> Call<'_> {
+        Call {
+            metrics: &self.metrics,
+            number: self.last.fetch_add(1, Ordering::Relaxed).saturating_add(1),
+            op,
+            reason,
+            krid: context.map_or_else(String::new, |context| context.krid.to_string()),
+            epoch: context.map_or(0, |context| context.epoch),
+            caller: Caller::current(),
+            started: Instant::now(),
+            outcome: "cancelled",
+        }
+    }
+}
+
+/// One call; its record is written when it is dropped, so also for one that was cancelled.
+struct Call<'a> {
+    metrics: &'a Metrics,
+    number: u64,
+    op: &'static str,
+    reason: Reason,
+    krid: String,
+    epoch: u32,
+    caller: Arc<Caller>,
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl Call<'_> {
+    fn end<T>(mut self, result: Result<T, KeyError>) -> Result<T, KeyError> {
+        self.outcome = result.as_ref().err().map_or("ok", KeyError::code);
+        result
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.metrics
+            .key_operation(self.op, self.reason.name(), self.outcome);
+        tracing::info!(
+            target: "sceau::keys",
+            seq = self.number,
+            op = self.op,
+            reason = self.reason.name(),
+            principal = self.caller.principal,
+            operation = self.caller.operation,
+            bucket = self.caller.bucket,
+            request_id = self.caller.request_id,
+            key_record = self.krid,
+            epoch = self.epoch,
+            outcome = self.outcome,
+            duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "key operation"
+        );
+    }
+}
+
+impl KeyProvider for Recorded {
+    fn info(&self) -> &ProviderInfo {
+        self.provider.info()
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<KeyStatus, KeyError>> {
+        self.provider.describe()
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        key: &'a SecretKey,
+        context: &'a WrapContext,
+        reason: Reason,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Wrap, KeyError>> {
+        Box::pin(async move {
+            let call = self.begin("wrap", reason, Some(context));
+            call.end(self.provider.wrap(key, context, reason, deadline).await)
+        })
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrap: &'a Wrap,
+        context: &'a WrapContext,
+        reason: Reason,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<SecretKey, KeyError>> {
+        Box::pin(async move {
+            let call = self.begin("unwrap", reason, Some(context));
+            call.end(self.provider.unwrap(wrap, context, reason, deadline).await)
+        })
+    }
+
+    fn random(&self, bytes: usize) -> BoxFuture<'_, Result<Zeroizing<Vec<u8>>, KeyError>> {
+        Box::pin(async move {
+            let call = self.begin("random", Reason::Keyring, None);
+            call.end(self.provider.random(bytes).await)
+        })
+    }
+
+    fn health(&self, probe: Probe) -> BoxFuture<'_, Health> {
+        Box::pin(async move {
+            if probe == Probe::Shallow {
+                return self.provider.health(probe).await;
+            }
+            let call = self.begin("probe", Reason::Health, None);
+            let health = self.provider.health(probe).await;
+            let _ = call.end(health.error.clone().map_or(Ok(()), Err));
+            health
+        })
+    }
+}
