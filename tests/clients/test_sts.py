@@ -499,6 +499,37 @@ def test_a_session_policy_takes_away(place, gateway, issuer, bucket):
     assert error_of(client.get_object, Bucket=bucket, Key="in/one") == "AccessDenied"
 
 
+def test_a_copy_takes_tags_along_only_with_the_rights_to_them(gateway, issuer, bucket):
+    admin = boto(gateway.url, ACCESS_KEY, SECRET_KEY, gateway.ca)
+    admin.put_object(Bucket=bucket, Key="in/tagged", Body=b"x", Tagging="secret=of-others")
+    admin.put_object(Bucket=bucket, Key="in/plain", Body=b"x")
+    arn = f"arn:aws:s3:::{bucket}"
+    objects = statement(["s3:GetObject", "s3:PutObject"], f"{arn}/*")
+    own = statement("s3:GetObjectTagging", f"{arn}/own/*")
+    write = statement("s3:PutObjectTagging", f"{arn}/own/*")
+    theirs = statement("s3:GetObjectTagging", f"{arn}/in/*")
+    source = {"Bucket": bucket, "Key": "in/tagged"}
+    # Without the right to the source's tags, or to set any, a copy must not be the way around it.
+    for rights in ([objects, own], [objects, own, write], [objects, own, theirs]):
+        client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=session_policy(*rights))))
+        assert error_of(client.get_object_tagging, **source) == "AccessDenied" or theirs in rights
+        assert error_of(client.copy_object, Bucket=bucket, Key="own/copy", CopySource=source) == "AccessDenied"
+        assert error_of(admin.head_object, Bucket=bucket, Key="own/copy") == "404"
+        client.copy_object(Bucket=bucket, Key="own/plain", CopySource={"Bucket": bucket, "Key": "in/plain"})
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=session_policy(objects, own, write, theirs))))
+    client.copy_object(Bucket=bucket, Key="own/copy", CopySource=source)
+    assert client.get_object_tagging(Bucket=bucket, Key="own/copy")["TagSet"] == [{"Key": "secret", "Value": "of-others"}]
+    # Nor is the source's version another name for it.
+    versioned = statement("s3:GetObjectVersion", f"{arn}/*")
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=session_policy(objects, versioned, own, write, theirs))))
+    wanted = {**source, "VersionId": "null"}
+    assert error_of(client.copy_object, Bucket=bucket, Key="own/copy", CopySource=wanted) == "AccessDenied"
+    # Other tags, or none, need the right to set them only.
+    client = s3(gateway, keys(assume(gateway, issuer.token(), Policy=session_policy(objects, own, write))))
+    client.copy_object(Bucket=bucket, Key="own/copy", CopySource=source, TaggingDirective="REPLACE", Tagging="a=b")
+    assert client.get_object_tagging(Bucket=bucket, Key="own/copy")["TagSet"] == [{"Key": "a", "Value": "b"}]
+
+
 def test_session_policies_that_would_not_be_respected_are_refused(gateway, issuer):
     good = statement("s3:GetObject", "*")
     for more in ({"Condition": {}}, {"Principal": "*"}, {"NotAction": "s3:*"}, {"NotResource": "*"}):

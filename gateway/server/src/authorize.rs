@@ -8,7 +8,7 @@
 use sceau_policy::{
     Action, BucketSettings, MalformedPolicy, Policy, Principal, RequestFacts, Resource, SessionPolicy,
 };
-use sceau_s3wire::copy_source;
+use sceau_s3wire::copy_source::{self, CopySource};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::op::{Operation, Subject};
 use std::sync::Arc;
@@ -140,6 +140,27 @@ impl Authorized {
             policy.permits(Operation::DeleteObjects, facts, Resource::Object(bucket, key))
         });
         within && self.may(Action::Delete, bucket, Some(key))
+    }
+
+    /// Whether the sender may have the tags of a copy's source put on the copy.
+    ///
+    /// Attack considered: a session that may read an object but not its tags copies it to where it may read
+    /// both, or has tags set where it may not set any. The verbs of the configured policy, which were asked
+    /// for, do not tell tags from objects.
+    pub fn may_copy_tags(&self, source: &CopySource) -> bool {
+        let Some(policy) = &self.session_policy else {
+            return true;
+        };
+        let name = &self.authenticated.request.name;
+        let (bucket, key) = (name.bucket.as_deref(), name.key.as_deref());
+        let copy = Resource::Object(bucket.unwrap_or_default(), key.unwrap_or_default());
+        let from = RequestFacts {
+            version: source.version_id.is_some(),
+            ..RequestFacts::default()
+        };
+        let tagged = Resource::Object(&source.bucket, &source.key);
+        policy.permits(Operation::GetObjectTagging, from, tagged)
+            && policy.permits(Operation::PutObjectTagging, RequestFacts::default(), copy)
     }
 
     /// What applies to everybody in a bucket, by the policy of this request.

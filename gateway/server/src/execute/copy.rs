@@ -16,6 +16,7 @@ use sceau_s3wire::xml::CopyOutcome;
 use sceau_s3wire::{etag, headers};
 
 use crate::app::Gateway;
+use crate::authorize::Authorized;
 use crate::crypt::seal_body::PlainSource;
 use crate::error::{GatewayError, Kind, Result};
 use crate::execute::folders::{self, Writing};
@@ -38,7 +39,7 @@ const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 const COPY_PART_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Copies an object.
-pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
+pub async fn copy(gateway: &Gateway, request: &Authorized, plan: CopyPlan) -> Result<Answer> {
     let from = SealedBucket::find(gateway, &plan.source.bucket).await?;
     let to = SealedBucket::find(gateway, &plan.name.bucket).await?;
     let query = ObjectQuery {
@@ -79,10 +80,14 @@ pub async fn copy(gateway: &Gateway, plan: CopyPlan) -> Result<Answer> {
     let value = seal_header(gateway, &to, &plan.name.key, &header, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
+    let inherits_tags = plan.tags.is_none();
     let tags = match plan.tags {
         Some(tags) => tags.pairs().to_vec(),
         None => tagging::of_source(gateway, &from, &plan.source.key, query.version, &source).await?,
     };
+    if inherits_tags && !tags.is_empty() && !request.may_copy_tags(&plan.source) {
+        return Err(GatewayError::code(ErrorCode::AccessDenied));
+    }
     tagging::insert(
         gateway,
         &to,

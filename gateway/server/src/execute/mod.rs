@@ -92,7 +92,7 @@ pub async fn execute(
             let document = body.take(&request.authenticated, role)?;
             multipart::complete(gateway, request, upload, store_headers, document).await
         }
-        RequestPlan::Copy(plan) => copy::copy(gateway, *plan).await,
+        RequestPlan::Copy(plan) => copy::copy(gateway, request, *plan).await,
         RequestPlan::CreateBucket { store_headers } => {
             bucket::create(
                 gateway,
