@@ -24,7 +24,7 @@ use serde::Deserialize;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
-pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable};
+pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable, is_loopback};
 
 /// Everything the file says, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]

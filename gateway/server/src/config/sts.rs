@@ -131,17 +131,22 @@ impl RoleConfig {
 
 /// Whether keys and documents may be fetched from there: over TLS, or from this host.
 pub fn is_fetchable(uri: &Uri) -> bool {
-    let Some(host) = uri.host() else { return false };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => is_loopback,
+        Some("https") => uri.host().is_some(),
+        Some("http") => is_loopback(uri),
         _ => false,
     }
+}
+
+/// Whether a URL names this host by a loopback address, or by the name that stands for them.
+pub fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// A URL that can be fetched, without user, query or fragment.

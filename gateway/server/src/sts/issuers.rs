@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::fetch::Fetcher;
 use super::jwks::{Algorithm, IssuerKey, parse_key_set};
-use crate::config::{IssuerConfig, IssuerKeys};
+use crate::config::{IssuerConfig, IssuerKeys, is_loopback};
 use crate::limits;
 use crate::telemetry::Metrics;
 
@@ -211,11 +211,23 @@ impl Issuer {
         if found.issuer != *issuer {
             return Err("its discovery document is of another issuer".to_owned());
         }
-        found
+        let keys: Uri = found
             .jwks_uri
             .parse()
-            .map_err(|_| "its jwks_uri is not a URL".to_owned())
+            .map_err(|_| "its jwks_uri is not a URL".to_owned())?;
+        let issuer: Uri = issuer.parse().map_err(|_| "it is no URL".to_owned())?;
+        may_name(&issuer, &keys)
+            .then_some(keys)
+            .ok_or_else(|| "its jwks_uri is on this host".to_owned())
     }
+}
+
+/// Whether a discovery document of `issuer` may send the gateway to `place`.
+///
+/// Attack considered: an issuer elsewhere that names a place on this host, and has the gateway ask services
+/// that listen on loopback because they trust who can reach them there.
+fn may_name(issuer: &Uri, place: &Uri) -> bool {
+    !is_loopback(place) || is_loopback(issuer)
 }
 
 async fn read(path: &Path) -> Result<bytes::Bytes, String> {
@@ -368,6 +380,31 @@ mod tests {
         assert!(asking.await.is_err());
         assert_eq!(found(&issuer, "one").await, Ok(true));
         assert_eq!(fake.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_issuer_elsewhere_names_no_place_on_this_host() {
+        for (issuer, place, is_followed) in [
+            ("https://login.example.com", "https://keys.example.net/keys", true),
+            (
+                "https://login.example.com",
+                "http://127.0.0.1:9001/metrics",
+                false,
+            ),
+            ("https://login.example.com", "http://localhost/keys", false),
+            ("https://login.example.com", "https://127.0.0.1/keys", false),
+            ("https://login.example.com", "https://[::1]/keys", false),
+            ("https://login.example.com", "https://localhost./keys", false),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/keys", true),
+            (
+                "https://localhost:8443/realm",
+                "https://127.0.0.1:8443/keys",
+                true,
+            ),
+        ] {
+            let [issuer, place]: [Uri; 2] = [issuer, place].map(|text| text.parse().unwrap());
+            assert_eq!(may_name(&issuer, &place), is_followed, "{issuer} {place}");
+        }
     }
 
     #[tokio::test]
