@@ -3,8 +3,16 @@
 How: rules set through the gateway; preflights and requests with an `Origin`, by hand.
 """
 
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from harness.fronts import boto
+from harness.gateway import ACCESS_KEY, SECRET_KEY, Site
 from harness.raw import Endpoint
+from harness.recorder import Recorder
+from harness.softhsm import Token
 
 pytestmark = pytest.mark.gateway
 
@@ -102,3 +110,41 @@ def test_changed_rules_count_at_once_where_they_were_changed(endpoint, shared, p
     assert preflight(endpoint, shared).status == 403
     plain.s3.put_bucket_cors(Bucket=shared, CORSConfiguration=RULES)
     assert preflight(endpoint, shared).status == 200
+
+
+class Mute(Recorder):
+    """A store that never says what a bucket's CORS rules are."""
+
+    def _copy(self, source, sink, keep):
+        try:
+            while data := source.recv(65536):
+                if not (keep and b"?cors" in data.split(b"\r\n", 1)[0]):
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def test_strangers_do_not_queue_for_rules_that_the_store_keeps_to_itself(work, store):
+    mute = Mute(store)
+    site = Site(work / "cors", mute, Token(work / "cors-token"), control_bucket="sceau-cors-control")
+    boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
+    try:
+        site.enrol()
+        gateway = site.start("cors")
+        boto(gateway.url, ACCESS_KEY, SECRET_KEY).create_bucket(Bucket="cors-mute")
+
+        def ask(_):
+            began = time.monotonic()
+            endpoint = Endpoint(gateway.url, ACCESS_KEY, SECRET_KEY)
+            status = preflight(endpoint, "cors-mute").status
+            return status, time.monotonic() - began
+
+        # Four ask the store at once; the others wait for a turn, though no longer than the first do.
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(ask, range(24)))
+        assert {status for status, _ in answers} == {403}
+        assert max(seconds for _, seconds in answers) < 9
+    finally:
+        site.stop()
+        mute.stop()

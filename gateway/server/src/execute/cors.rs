@@ -119,20 +119,21 @@ async fn rules(gateway: &Gateway, bucket: &str) -> Arc<Vec<CorsRule>> {
     if let Some(rules) = gateway.cors.find(bucket) {
         return rules;
     }
-    let Ok(_permit) = gateway.cors.fetches.acquire().await else {
-        return Arc::default();
-    };
-    // Somebody may have fetched them meanwhile.
+    // The wait for a turn counts too: while the store does not say, strangers would otherwise queue, each
+    // with one of the gateway's places.
+    let fetched = tokio::time::timeout(limits::CORS_WAIT, fetch_once(gateway, bucket)).await;
+    fetched.ok().flatten().unwrap_or_default()
+}
+
+/// The bucket's rules, fetched at most once for all who wait.
+async fn fetch_once(gateway: &Gateway, bucket: &str) -> Option<Arc<Vec<CorsRule>>> {
+    let _turn = gateway.cors.fetches.acquire().await.ok()?;
     if let Some(rules) = gateway.cors.find(bucket) {
-        return rules;
+        return Some(rules);
     }
-    let fetching = tokio::time::timeout(limits::CORS_WAIT, fetch(gateway, bucket));
-    let Ok(Some(rules)) = fetching.await else {
-        return Arc::default();
-    };
-    let rules = Arc::new(rules);
+    let rules = Arc::new(fetch(gateway, bucket).await?);
     gateway.cors.keep(bucket, &rules);
-    rules
+    Some(rules)
 }
 
 /// The bucket's rules; `None` if the store does not say.
