@@ -137,5 +137,8 @@ pub const CORS_BUCKETS_MAX: usize = 1_000;
 /// CORS rules fetched at once: anybody can ask for them.
 pub const CORS_FETCHES_MAX: usize = 4;
 
-/// How long the store may take for a bucket's CORS rules.
+/// How long a request waits for a bucket's CORS rules, its turn to fetch them included.
 pub const CORS_WAIT: Duration = Duration::from_secs(5);
+
+/// Keys of a DeleteObjects that are judged before other requests get their turn.
+pub const KEYS_PER_TURN: usize = 8;

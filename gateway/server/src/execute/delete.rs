@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sceau_s3wire::checksum::{Algorithm, Hasher, md5_base64};
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::headers;
-use sceau_s3wire::xml::{DeleteError, DeleteOutcome, DeleteRequest};
+use sceau_s3wire::xml::{DeleteEntry, DeleteError, DeleteOutcome, DeleteRequest};
 
 use crate::app::Gateway;
 use crate::auth::Upload;
@@ -66,7 +66,7 @@ pub async fn many(
     for object in &wanted.objects {
         folders::check_root(gateway, &object.key).await?;
     }
-    let refused = take_refused(request, bucket.name(), &mut wanted);
+    let refused = take_refused(request, bucket.name(), &mut wanted).await;
     let mut outcome = DeleteOutcome {
         deleted: Vec::new(),
         errors: Vec::new(),
@@ -96,20 +96,68 @@ pub async fn many(
 }
 
 /// Takes the keys out of a request that the sender may not delete.
-fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) -> Vec<DeleteError> {
+async fn take_refused(request: &Authorized, bucket: &str, wanted: &mut DeleteRequest) -> Vec<DeleteError> {
     let code = ErrorCode::AccessDenied;
-    let mut refused = Vec::new();
-    wanted.objects.retain(|object| {
-        let may = request.may_delete(bucket, &object.key, object.version_id.is_some());
-        if !may {
-            refused.push(DeleteError {
-                key: object.key.clone(),
-                version_id: object.version_id.clone(),
-                code: code.code().to_owned(),
-                message: code.default_message().to_owned(),
-            });
-        }
-        may
+    let may = |object: &DeleteEntry| request.may_delete(bucket, &object.key, object.version_id.is_some());
+    let (allowed, refused) = sift(std::mem::take(&mut wanted.objects), may).await;
+    wanted.objects = allowed;
+    let told = refused.into_iter().map(|object| DeleteError {
+        key: object.key,
+        version_id: object.version_id,
+        code: code.code().to_owned(),
+        message: code.default_message().to_owned(),
     });
-    refused
+    told.collect()
+}
+
+/// What `may` accepts, and the rest, both in their order.
+///
+/// Attack considered: a thousand keys and a session policy whose patterns are made to be slow, milliseconds
+/// for each key, on a thread that other requests wait for: they get their turn in between.
+async fn sift<T>(objects: Vec<T>, may: impl Fn(&T) -> bool) -> (Vec<T>, Vec<T>) {
+    let (mut allowed, mut refused) = (Vec::new(), Vec::new());
+    for (index, object) in objects.into_iter().enumerate() {
+        if index % limits::KEYS_PER_TURN == limits::KEYS_PER_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        let list = if may(&object) { &mut allowed } else { &mut refused };
+        list.push(object);
+    }
+    (allowed, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn others_get_their_turn_while_keys_are_judged() {
+        let (turns, is_over) = (Cell::new(0), Cell::new(false));
+        let most = Cell::new(0);
+        let judged = Cell::new(0);
+        let judging = async {
+            let sifted = sift((0..1000).collect(), |number: &u32| {
+                judged.set(judged.get() + 1);
+                number.is_multiple_of(2)
+            })
+            .await;
+            is_over.set(true);
+            sifted
+        };
+        let another = async {
+            while !is_over.get() {
+                turns.set(turns.get() + 1);
+                most.set(most.get().max(judged.take()));
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((allowed, refused), ()) = tokio::join!(judging, another);
+        assert!(allowed.iter().copied().eq((0..1000).step_by(2)));
+        assert!(refused.iter().copied().eq((1..1000).step_by(2)));
+        assert!(turns.get() >= 1000 / limits::KEYS_PER_TURN - 1, "{turns:?}");
+        // `join!` changes whose turn is first.
+        assert!(most.get() <= 2 * limits::KEYS_PER_TURN, "{most:?}");
+    }
 }
