@@ -204,6 +204,31 @@ def test_a_rotation_under_load_touches_no_object_and_fails_no_request(life, cont
     assert [c["result"] for c in canary["canaries"]] == ["recognised"]
 
 
+def test_a_recipient_opens_everything_until_it_is_dropped(life, content):
+    one = life.start("one")
+    bucket = one.new_bucket("recipient")
+    one.s3.put_object(Bucket=bucket, Key="key", Body=content(1_000, 1))
+    recovery = life.new_key_config()
+    life.site.command("keys add-recipient", "--to", recovery, "--generate")
+    assert run(["verify", "--config", recovery, f"s3://{bucket}/"], life.site.env).stdout.startswith("1 objects verified")
+    assert one.fetch(bucket, "key") == content(1_000, 1)
+    # Made by a gateway that knows its own key only; wrapped for the other when it is asked for again.
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    one.s3.put_object(Bucket=bucket, Key="later", Body=content(1_000, 2))
+    wait_until("the epoch is new", lambda: one.s3.put_object(Bucket=bucket, Key="later", Body=b"x") and
+               run(["verify", "--config", recovery, f"s3://{bucket}/"], life.site.env, check=False).returncode != 0, 20)
+    early = run(["keys", "drop-recipient", "--config", recovery, "--label", KEY_LABEL], life.site.env, check=False)
+    assert early.returncode == 3 and "E-KEYS-021" in early.stderr
+    again = life.json("keys add-recipient", "--to", recovery)
+    assert again["wrapped"] == 1
+    assert run(["verify", "--config", recovery, f"s3://{bucket}/"], life.site.env).stdout.startswith("2 objects verified")
+    itself = life.site.command("keys drop-recipient", "--label", KEY_LABEL, check=False)
+    assert itself.returncode == 2
+    assert life.json("keys drop-recipient", "--label", NEW_LABEL)["records"] == 3
+    assert run(["verify", "--config", recovery, f"s3://{bucket}/"], life.site.env, check=False).returncode != 0
+    assert one.fetch(bucket, "key") == content(1_000, 1)
+
+
 def test_epochs_end_by_volume_on_two_gateways_and_no_request_fails(life, content):
     one, two = (life.start(name, "epoch_max_writes = 100") for name in ("one", "two"))
     bucket = one.new_bucket("volume")
@@ -450,3 +475,41 @@ def test_rotation_and_move_measured(life, capsys):
     assert done["counts"]["moved"] == MEASURED and b"GET /" + bucket.encode() + b"/" not in sent
     with capsys.disabled():
         print(f"\n{MEASURED} objects: rotation {first['seconds']:.2f} s, {first['wrapped']} records; move {done['seconds']:.1f} s, requests {counts}")
+
+
+class NoToken:
+    """In the place of a token where keys are in software."""
+
+    env, module, pin_file, pass_environment = {}, "", "", []
+
+
+class SoftSite(Site):
+    """A site whose key-encryption key is a software key."""
+
+    def config(self, *arguments, **options):
+        path = super().config(*arguments, **options)
+        text = path.read_text().replace('provider = "pkcs11"', 'provider = "insecure-local"')
+        before, rest = text.split("[keys.pkcs11]")
+        path.write_text(before + '[keys.insecure_local]\nkey_file = "soft-key"\n[access]' + rest.split("[access]", 1)[1])
+        return path
+
+
+def test_software_keys_are_rotated_in_place_and_a_running_gateway_follows(tmp_path, store, content):
+    site = SoftSite(tmp_path / "site", store, NoToken, control_bucket=f"control-{uuid.uuid4().hex[:12]}")
+    boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
+    site.command("keys enrol")
+    gateway = site.start("soft", keys=f'refresh = "{REFRESH_SECONDS}s"')
+    try:
+        front = Front("soft", gateway, site.folder / "front", store)
+        bucket = front.new_bucket("soft")
+        front.s3.put_object(Bucket=bucket, Key="key", Body=content(1_000, 1))
+        assert site.command("keys rotate-kek", check=False).returncode == 2, "nothing to rotate to"
+        site.command("keys rotate-kek", "--generate")
+        site.command("keys rotate-kek", "--finish")
+        listed = json.loads(site.command("keys list", "--output", "json").stdout)
+        assert [kek["version"] for kek in listed["key_encryption_keys"]] == [2]
+        shown = f"sceau_keyring_generation {listed['generation']}\n"
+        wait_until("the gateway follows", lambda: shown in gateway.admin("/metrics")[1], 15)
+        assert front.fetch(bucket, "key") == content(1_000, 1)
+    finally:
+        site.stop()

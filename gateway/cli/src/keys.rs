@@ -95,6 +95,12 @@ enum KeysCommand {
         after_help = "Examples:\n  sceau keys rotate-kek --config sceau.toml --to new.toml --generate\n  sceau keys rotate-kek --config sceau.toml --to new.toml --finish"
     )]
     RotateKek(rotate::RotateArgs),
+    /// Lets a further key-encryption key open the keyring too: a second site, a recovery token
+    #[command(after_help = "Examples:\n  sceau keys add-recipient --config sceau.toml --to recovery.toml")]
+    AddRecipient(rotate::RecipientArgs),
+    /// Removes the wraps of one key-encryption key
+    #[command(after_help = "Examples:\n  sceau keys drop-recipient --config sceau.toml --label recovery-kek")]
+    DropRecipient(rotate::DropArgs),
     /// Refuses reads and writes under epochs of a bucket, until they are enabled again
     #[command(
         after_help = "Examples:\n  sceau keys disable --config sceau.toml --bucket photos --epoch 1\n  sceau keys disable --config sceau.toml --bucket photos --all"
@@ -141,6 +147,8 @@ pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
         } => new_epoch(&config.config, &bucket, allow_nonempty, output).await,
         KeysCommand::Show(args) => epochs::show(args, output).await,
         KeysCommand::RotateKek(args) => rotate::rotate(args, output).await,
+        KeysCommand::AddRecipient(args) => rotate::add_recipient(args, output).await,
+        KeysCommand::DropRecipient(args) => rotate::drop_recipient(args, output).await,
         KeysCommand::Disable(args) => epochs::set_state(args, StateChange::Disable, output).await,
         KeysCommand::Enable(args) => epochs::set_state(args, StateChange::Enable, output).await,
         KeysCommand::Destroy(args) => epochs::destroy(args, output).await,

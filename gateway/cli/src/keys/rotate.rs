@@ -1,4 +1,4 @@
-//! `sceau keys rotate-kek|canary`: the key-encryption keys.
+//! `sceau keys rotate-kek|add-recipient|drop-recipient|canary`: the key-encryption keys.
 //!
 //! What lives here: which two keys a rotation is between. What must not: the wrapping. Invariant: no wrap is
 //! removed in the run that adds the new ones; between the two, gateways move over.
@@ -35,6 +35,86 @@ pub struct RotateArgs {
     /// Second step, after every gateway runs with the new key: removes the wraps of the old one
     #[arg(long)]
     finish: bool,
+}
+
+/// Which key is to open the keyring as well.
+#[derive(Debug, Args)]
+pub struct RecipientArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Configuration whose [keys] name the further key-encryption key
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// First generate that key
+    #[arg(long)]
+    generate: bool,
+}
+
+/// Which key is to open the keyring no more.
+#[derive(Debug, Args)]
+pub struct DropArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Label of the key, as `sceau keys list` shows it
+    #[arg(long, value_name = "LABEL")]
+    label: String,
+    /// Its version
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    key_version: u32,
+    /// Its token, where several have a key of this label and version
+    #[arg(long, value_name = "SERIAL")]
+    token: Option<String>,
+}
+
+/// Wraps every record also under a further key, which stays beside the one in use.
+pub async fn add_recipient(args: RecipientArgs, output: Output) -> Result<(), Failure> {
+    let args = RotateArgs {
+        config: args.config,
+        to: Some(args.to),
+        generate: args.generate,
+        finish: false,
+    };
+    rotate(args, output).await
+}
+
+/// Removes the wraps of one key; the one of this configuration must open every record.
+pub async fn drop_recipient(args: DropArgs, output: Output) -> Result<(), Failure> {
+    let foundations = Foundations::load(&args.config.config)?;
+    let provider = Provider::start(&foundations.config.keys).await?;
+    let service = foundations.keyring(provider.shared()).await?;
+    let is_meant = |name: &KekName| {
+        name.label == args.label
+            && name.version == args.key_version
+            && args.token.as_ref().is_none_or(|token| *token == name.provider)
+    };
+    let keyring = service.keyring();
+    let mut meant = keyring.content().keks.iter().map(KekName::of).filter(is_meant);
+    let name = match (meant.next(), meant.next()) {
+        (Some(name), None) => name,
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "several keys are called so: name the token with --token",
+            ));
+        }
+        (None, _) => {
+            return Err(Failure::usage("no such key is enrolled").with_hint("look at `sceau keys list`"));
+        }
+    };
+    let shared = provider.shared();
+    if name == name_of(shared.info()) {
+        return Err(Failure::usage("this configuration itself uses that key")
+            .with_hint("run the command with the configuration of a key that stays"));
+    }
+    let kept = service.drop_kek(&name, &shared).await.map_err(Failure::keyring)?;
+    let generation = service.keyring().content().generation;
+    let text = format!(
+        "removed the wraps of {} version {}; {kept} records were opened without it, generation {generation}",
+        name.label, name.version
+    );
+    let json = json!({
+        "removed": name.label, "version": name.version, "records": kept, "generation": generation,
+    });
+    output.print(&text, &json)
 }
 
 /// Wraps every record of the keyring under another key-encryption key. No object is touched.
@@ -95,7 +175,7 @@ pub async fn rotate(args: RotateArgs, output: Output) -> Result<(), Failure> {
     let next = if args.finish {
         format!("removed the wraps of {}", removed.join(", "))
     } else {
-        "the old key is still needed: restart every gateway with the new one, then run this again with --finish"
+        "both keys open the keyring now; to replace the old one, restart every gateway with the new one, then `sceau keys rotate-kek --finish`"
             .to_owned()
     };
     let text = format!(

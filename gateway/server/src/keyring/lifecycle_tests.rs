@@ -402,3 +402,37 @@ async fn an_epoch_is_over_after_as_many_writes_as_allowed_and_reads_do_not_count
     assert_eq!(service.turn_epochs(now_ms()).await, 0);
     assert_eq!(service.active_epoch(bucket).unwrap(), krid_of(&service, 3));
 }
+
+#[tokio::test]
+async fn a_record_whose_other_wrap_was_not_tried_keeps_the_wrap_it_has() {
+    let host = Host::new(Arc::default());
+    let service = two_epochs(&host).await;
+    let to: Arc<dyn KeyProvider> = FakeProvider::version(WrapScheme::AesGcmCallerIv, 2);
+    let kek = enrolled_key(to.as_ref(), String::new()).await.unwrap();
+    let name = KekName {
+        version: 1,
+        ..KekName::of(&kek)
+    };
+    service.add_kek(kek, &to).await.unwrap();
+    let content = service.keyring().next_generation();
+    let tried = |records: &[KeyRecord]| {
+        let new = records
+            .iter()
+            .map(|record| (record.krid, record.wraps[1].clone()));
+        new.collect::<std::collections::HashMap<_, _>>()
+    };
+    let all = tried(&content.records);
+    let came_later = tried(&content.records[1..]);
+    let mut altered = all.clone();
+    altered.get_mut(&content.records[0].krid).unwrap().blob[0] ^= 1;
+    for (verified, is_enough) in [(came_later, false), (altered, false), (all, true)] {
+        let name = name.clone();
+        let mut after = content.clone();
+        let outcome = lifecycle::Step::DropKek { name, verified }.apply(&mut after);
+        let krid = content.records[0].krid;
+        match is_enough {
+            true => assert_eq!(outcome, Ok(true)),
+            false => assert_eq!(outcome, Err(KeyringFault::KekNeeded { krid })),
+        }
+    }
+}
