@@ -125,6 +125,43 @@ def test_pages_cannot_drop_keys(reading):
     assert drops(fronts[0]) == before
 
 
+def test_without_the_hsm_held_keys_serve_for_their_time_and_no_longer(replicas, work, store, content):
+    """What fails first is what needs a new key; reading and writing go on until keys.cache_ttl is over."""
+    site, _ = replicas
+    site.token.faults()
+    ttl = 6
+    gateway = site.start("revoke-outage", keys=f'cache_ttl = "{ttl}s"\nrefresh = "{REFRESH_SECONDS}s"')
+    endpoint = Endpoint.of(Front("revoke-outage", gateway, work / "revoke-outage", store))
+    bucket, body = f"outage-{time.time_ns()}", content(100_000, 5)
+    wait_until("a bucket", lambda: endpoint.send("PUT", f"/{bucket}").status == 200, 15)
+    time.sleep(ttl + 1)
+    unwrapped = time.monotonic()
+    assert endpoint.send("PUT", f"/{bucket}/k", body=body).status == 200
+    site.token.faults("* code=CKR_DEVICE_REMOVED")
+    try:
+        refused = endpoint.send("PUT", f"/{bucket}-2")
+        assert refused.status == 503 and int(refused.headers["retry-after"]) >= 1, refused
+        print(f"no new bucket {time.monotonic() - unwrapped:.1f} s after the unwrapping")
+        ended = {}
+        while len(ended) < 2 and time.monotonic() < unwrapped + ttl + 6:
+            for method in {"GET", "PUT"} - set(ended):
+                answer = endpoint.send(method, f"/{bucket}/k", body=body if method == "PUT" else b"")
+                if answer.status != 200:
+                    assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1, answer
+                    ended[method] = time.monotonic() - unwrapped
+                elif method == "GET":
+                    assert answer.body == body
+            time.sleep(0.05)
+        print("refused after:", {method: f"{after:.1f} s" for method, after in ended.items()})
+        assert all(ttl - 0.5 <= after <= ttl + 5.5 for after in ended.values()) and len(ended) == 2, ended
+        # Names and deletions need no key.
+        assert endpoint.send("GET", f"/{bucket}", query={"list-type": "2"}).status == 200
+        assert endpoint.send("DELETE", f"/{bucket}/k").status == 204
+    finally:
+        site.token.faults()
+        gateway.stop()
+
+
 def metric(front, start):
     lines = front.server.admin("/metrics")[1].splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(start))
