@@ -229,3 +229,40 @@ fn the_table_of_error_ids_is_complete() {
     let (table, _) = table.split_once("\n## ").unwrap();
     assert_eq!(code, ids(table));
 }
+
+#[test]
+fn the_code_map_has_every_room_and_crate() {
+    let map = read("ARCHITECTURE.md");
+    let rooms = read("gateway/server/src/lib.rs");
+    let rooms = rooms.lines().filter_map(|line| line.strip_prefix("pub mod "));
+    let rooms = rooms.map(|line| format!("| `{}` |", line.trim_end_matches(';')));
+    let workspace = read("Cargo.toml");
+    let (_, members) = workspace.split_once("members = [").unwrap();
+    let (members, _) = members.split_once(']').unwrap();
+    let crates = members
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(|member| format!("**`{member}`**"));
+    let missing: Vec<_> = rooms
+        .chain(crates)
+        .filter(|entry| !map.contains(entry.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not in the code map: {missing:?}");
+}
+
+#[test]
+fn every_operation_is_spoken_of() {
+    let clients = read("docs/clients.md");
+    let table = read("gateway/s3wire/src/op/table.rs");
+    let documents = read("gateway/s3wire/src/op/document.rs");
+    let named = between(&table, " name: \"", '"');
+    let passed = documents
+        .lines()
+        .filter_map(|line| line.trim().split_once(" = \""))
+        .map(|(name, _)| name);
+    let names: Vec<_> = named.into_iter().chain(passed).collect();
+    assert!(names.len() > 60, "the sources are not read any more: {names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !clients.contains(**name)).collect();
+    assert!(missing.is_empty(), "not in docs/clients.md: {missing:?}");
+}
