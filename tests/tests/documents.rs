@@ -260,7 +260,8 @@ fn every_operation_is_spoken_of() {
     let passed = documents
         .lines()
         .filter_map(|line| line.trim().split_once(" = \""))
-        .map(|(name, _)| name);
+        .map(|(name, _)| name)
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric()));
     let names: Vec<_> = named.into_iter().chain(passed).collect();
     assert!(names.len() > 60, "the sources are not read any more: {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !clients.contains(**name)).collect();
