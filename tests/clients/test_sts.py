@@ -31,6 +31,7 @@ from harness.oidc import AUDIENCE, Issuer, Key
 from harness.process import wait_until
 from harness.recorder import Recorder
 from harness.settings import tool
+from harness.softhsm import Token
 
 pytestmark = pytest.mark.gateway
 
@@ -47,9 +48,9 @@ def issuer(certificates):
 
 
 @pytest.fixture(scope="module")
-def place(work, store, token, certificates, issuer):
+def place(work, store, certificates, issuer):
     """A site of its own, with an issuer and roles, and two gateways over HTTPS."""
-    site = Site(work / "sts", store, token, control_bucket="sceau-sts-control")
+    site = Site(work / "sts", store, Token(work / "sts-softhsm"), control_bucket="sceau-sts-control")
     boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
     with (site.folder / "policy.toml").open("a") as policy:
         policy.write(
