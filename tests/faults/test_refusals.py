@@ -175,7 +175,7 @@ def test_two_ways_of_signing_at_once(an_object):
 
 
 @pytest.mark.parametrize(
-    "query", [{"tagging": ""}, {"renameObject": ""}, {"select": "", "select-type": "2"}, {"somethingNew": ""}, {"append": ""}]
+    "query", [{"torrent": ""}, {"renameObject": ""}, {"select": "", "select-type": "2"}, {"somethingNew": ""}, {"append": ""}]
 )
 def test_what_is_not_recognised_is_not_implemented(an_object, query):
     answer = an_object.endpoint.send("PUT", an_object.path, query, body=SHORT)

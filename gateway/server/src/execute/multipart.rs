@@ -60,13 +60,7 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
         metadata: plan.metadata.clone(),
     };
     let value = seal_header(gateway, &bucket, &plan.name.key, &header, &keys)?;
-    let kind = plan.metadata.declared_checksum.as_ref().map(|declared| {
-        if declared.composite {
-            ChecksumType::Composite
-        } else {
-            ChecksumType::FullObject
-        }
-    });
+    let kind = metadata::remembered(&plan.metadata).map(|(_, kind)| kind);
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;
     // The store keeps them with the upload, and gives them to the object.
