@@ -189,6 +189,8 @@ impl fmt::Display for Condition {
                 return write!(f, "[\"content-length-range\", {}, {}]", range.min, range.max);
             }
         };
+        // A customer's key, or a session token, must not get into answers and logs.
+        let value = if is_secret(name) { "..." } else { value };
         let quoted = |text: &str| Value::String(text.to_owned()).to_string();
         write!(
             f,
@@ -198,6 +200,14 @@ impl fmt::Display for Condition {
             quoted(value)
         )
     }
+}
+
+fn is_secret(name: &str) -> bool {
+    [
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-security-token",
+    ]
+    .contains(&name)
 }
 
 fn read_condition(condition: &Value, conditions: &mut Vec<Condition>) -> Result<(), PostError> {
