@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -304,6 +305,8 @@ class Duplicity(Client):
         shutil.rmtree(source, ignore_errors=True)
         source.mkdir()
         shutil.copy(path, source / "file")
+        # Backups are named by the second: two within one would be one.
+        time.sleep(1)
         self.duplicity("full", source, self.url(key))
         self.duplicity("verify", "--compare-data", self.url(key), source)
 
