@@ -25,7 +25,7 @@ use crate::parts::{self, ConfigArg, Foundations, Provider};
 pub struct RotateArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Configuration whose [keys] name the new key-encryption key; without it, the next version of a
+    /// Configuration whose table `keys` names the new key-encryption key; without it, the next version of a
     /// software key
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub struct RotateArgs {
 pub struct RecipientArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Configuration whose [keys] name the further key-encryption key
+    /// Configuration whose table `keys` names the further key-encryption key
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
     /// First generate that key
