@@ -74,8 +74,15 @@ async fn an_old_version_still_opens_and_new_wraps_use_the_new_one() {
     );
     let new = after.wrap(&key, &context(), Reason::Rewrap, TIME).await.unwrap();
     assert_eq!((old.key_version, new.key_version), (1, 2));
+    // A provider that was opened before looks into the file again, so that running gateways follow.
+    let followed = before.unwrap(&new, &context(), Reason::Rewrap, TIME).await;
+    assert!(followed.unwrap().ct_eq(&key));
+    let unknown = sceau_keys::Wrap {
+        key_version: 3,
+        ..new
+    };
     assert!(matches!(
-        before.unwrap(&new, &context(), Reason::Rewrap, TIME).await,
+        before.unwrap(&unknown, &context(), Reason::Rewrap, TIME).await,
         Err(KeyError::KeyNotFound)
     ));
     // A wrap moved to another version does not open under it.
