@@ -26,6 +26,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sceau-policy", &["sceau-s3wire", "sceau-keys"]),
     ("sceau-kms", &["sceau-keys"]),
     ("sceau-kms-pkcs11", &["sceau-kms", "sceau-keys"]),
+    // The HTTPS client of the remote adapters knows errors of key providers, and no keys.
+    ("sceau-kms-http", &["sceau-kms"]),
+    (
+        "sceau-kms-transit",
+        &["sceau-kms", "sceau-keys", "sceau-kms-http"],
+    ),
     // A test tool that stands in for a vendor's module: it knows nothing of the gateway.
     ("sceau-pkcs11-shim", &[]),
     ("sceau-kms-insecure-local", &["sceau-kms", "sceau-keys"]),
@@ -52,6 +58,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "sceau-devstore",
             "sceau-kms",
             "sceau-kms-pkcs11",
+            "sceau-kms-transit",
             "sceau-kms-insecure-local",
         ],
     ),
@@ -144,8 +151,8 @@ const EFFECT_WORDS: &[&str] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("cryptoki", "sceau-kms-pkcs11"),
     ("cryptoki-sys", "sceau-pkcs11-shim"),
-    ("rustls", "sceau-server"),
-    ("tokio-rustls", "sceau-server"),
+    ("rustls", "sceau-server sceau-kms-http"),
+    ("tokio-rustls", "sceau-server sceau-kms-http"),
     ("prometheus", "sceau-server"),
     ("quick-xml", "sceau-s3wire sceau-devstore"),
     ("clap", "sceau sceau-bench"),

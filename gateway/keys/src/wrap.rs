@@ -54,19 +54,22 @@ pub enum WrapScheme {
     RsaOaepSha256 = 5,
     /// As [`Self::HmacKdf`], with AES-CBC as the derivation function.
     AesCbcKdf = 6,
+    /// The transit engine of OpenBao or Vault, with the digest of the context as associated data.
+    Transit = 7,
     /// AES-256-GCM in software under a key file: development only.
     InsecureLocal = 0x7f00_0001,
 }
 
 impl WrapScheme {
     /// Every scheme.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AesGcmCallerIv,
         Self::AesGcmHsmIv,
         Self::HmacKdf,
         Self::AesKw,
         Self::RsaOaepSha256,
         Self::AesCbcKdf,
+        Self::Transit,
         Self::InsecureLocal,
     ];
 
@@ -94,6 +97,7 @@ impl WrapScheme {
             Self::AesKw => "aes-kw",
             Self::RsaOaepSha256 => "rsa-oaep-sha256",
             Self::AesCbcKdf => "aes-cbc-kdf",
+            Self::Transit => "transit",
             Self::InsecureLocal => "insecure-local",
         }
     }

@@ -14,6 +14,8 @@ pub enum ProviderKind {
     InsecureLocal,
     /// An HSM through PKCS#11.
     Pkcs11,
+    /// OpenBao or Vault, transit engine.
+    Transit,
 }
 
 impl ProviderKind {
@@ -22,6 +24,7 @@ impl ProviderKind {
         match self {
             Self::InsecureLocal => "insecure-local",
             Self::Pkcs11 => "pkcs11",
+            Self::Transit => "transit",
         }
     }
 }
@@ -31,6 +34,8 @@ impl ProviderKind {
 pub enum Residency {
     /// In this process.
     Process,
+    /// In a key service that can also hand the key out, or had it from elsewhere.
+    RemoteKmsExportable,
     /// In a key service reached over the network.
     RemoteKms,
     /// In a hardware security module.
@@ -42,6 +47,7 @@ impl Residency {
     pub fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
+            Self::RemoteKmsExportable => "remote-kms-exportable",
             Self::RemoteKms => "remote-kms",
             Self::Hsm => "hsm",
         }

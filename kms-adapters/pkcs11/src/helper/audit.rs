@@ -143,6 +143,7 @@ fn usage(rung: &Rung) -> Vec<Rule> {
             WrapScheme::AesGcmCallerIv
             | WrapScheme::AesGcmHsmIv
             | WrapScheme::AesKw
+            | WrapScheme::Transit
             | WrapScheme::InsecureLocal,
             _,
         ) => vec![

@@ -140,9 +140,10 @@ fn named(names: Option<&Names<'_>>) -> Vec<Attribute> {
 /// What a key of `scheme` may do.
 fn usage(scheme: WrapScheme) -> Vec<Attribute> {
     let (encrypt, decrypt, wrap, sign) = match scheme {
-        WrapScheme::AesGcmCallerIv | WrapScheme::AesGcmHsmIv | WrapScheme::InsecureLocal => {
-            (true, true, false, false)
-        }
+        WrapScheme::AesGcmCallerIv
+        | WrapScheme::AesGcmHsmIv
+        | WrapScheme::Transit
+        | WrapScheme::InsecureLocal => (true, true, false, false),
         WrapScheme::HmacKdf => (false, false, false, true),
         // Few tokens wrap by encryption, and a key that does both takes others out of the token.
         WrapScheme::AesKw => (false, false, true, false),

@@ -91,6 +91,7 @@ impl Rung {
                 | WrapScheme::HmacKdf
                 | WrapScheme::RsaOaepSha256
                 | WrapScheme::AesCbcKdf
+                | WrapScheme::Transit
                 | WrapScheme::InsecureLocal,
                 _,
             ) => &[Way::Plain],
@@ -104,6 +105,7 @@ impl Rung {
                     | WrapScheme::HmacKdf
                     | WrapScheme::AesKw
                     | WrapScheme::AesCbcKdf
+                    | WrapScheme::Transit
                     | WrapScheme::InsecureLocal => None,
                 };
                 Ok(Self {
@@ -130,7 +132,7 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::wrap(bench, derive::by_cbc, context, key),
             WrapScheme::AesKw => bound::wrap_kw(bench, self.way, context, key),
             WrapScheme::RsaOaepSha256 => bound::wrap_oaep(self.public.as_ref(), context, key),
-            WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
+            WrapScheme::Transit | WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
         }
     }
 
@@ -148,7 +150,7 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::unwrap(bench, derive::by_cbc, context, iv, blob),
             WrapScheme::AesKw => bound::unwrap_kw(bench, self.way, context, iv, blob),
             WrapScheme::RsaOaepSha256 => bound::unwrap_oaep(bench, context, blob),
-            WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
+            WrapScheme::Transit | WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
         }
     }
 }
@@ -160,6 +162,7 @@ pub(super) fn key_kind(scheme: WrapScheme) -> KeyKind {
         | WrapScheme::AesGcmHsmIv
         | WrapScheme::AesKw
         | WrapScheme::AesCbcKdf
+        | WrapScheme::Transit
         | WrapScheme::InsecureLocal => KeyKind::Aes,
         WrapScheme::HmacKdf => KeyKind::Mac,
         WrapScheme::RsaOaepSha256 => KeyKind::Rsa,
@@ -169,9 +172,10 @@ pub(super) fn key_kind(scheme: WrapScheme) -> KeyKind {
 /// The mechanism without which `scheme` cannot be. Having it proves nothing.
 pub(super) fn mechanism(scheme: WrapScheme) -> MechanismType {
     match scheme {
-        WrapScheme::AesGcmCallerIv | WrapScheme::AesGcmHsmIv | WrapScheme::InsecureLocal => {
-            MechanismType::AES_GCM
-        }
+        WrapScheme::AesGcmCallerIv
+        | WrapScheme::AesGcmHsmIv
+        | WrapScheme::Transit
+        | WrapScheme::InsecureLocal => MechanismType::AES_GCM,
         WrapScheme::HmacKdf => MechanismType::SHA256_HMAC,
         WrapScheme::AesKw => MechanismType::AES_KEY_WRAP,
         WrapScheme::AesCbcKdf => MechanismType::AES_CBC,
