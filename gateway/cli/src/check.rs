@@ -163,6 +163,7 @@ fn files(config: &Config) -> Stage {
     let mut secrets: Vec<&PathBuf> = vec![&config.access.credentials];
     match &config.keys.provider {
         ProviderConfig::InsecureLocal { key_file } => secrets.push(key_file),
+        ProviderConfig::Transit(transit) => secrets.push(&transit.token_file),
         ProviderConfig::Pkcs11(pkcs11) => secrets.extend(pkcs11.all().map(|endpoint| &endpoint.pin_file)),
     }
     if let Some(tls) = &config.listen.tls {

@@ -177,6 +177,10 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
             None
         }
         ProviderConfig::Pkcs11(config) => Some(enrol_token(config, &keys.keyring, generate).await?),
+        ProviderConfig::Transit(_) => {
+            refuse_generation(generate)?;
+            None
+        }
     };
     let scheme = enrolment.as_ref().map(|enrolment| enrolment.scheme);
     let provider = Provider::start_with(keys, scheme).await?;
@@ -226,6 +230,15 @@ async fn refuse_existing(foundations: &Foundations) -> Result<(), Failure> {
         }));
     }
     Ok(())
+}
+
+/// The gateway's token for the transit engine must not be able to make keys: a deleted key would come back as another.
+fn refuse_generation(generate: bool) -> Result<(), Failure> {
+    if !generate {
+        return Ok(());
+    }
+    Err(Failure::usage("--generate makes no key in the transit engine")
+        .with_hint("make it there with an operator's token, and leave --generate out"))
 }
 
 /// Generates the key if asked to, tests it, and refuses one whose attributes break its promise.

@@ -14,10 +14,11 @@ use sceau_keys::WrapScheme;
 use sceau_kms::KeyProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection};
+use sceau_kms_transit::TransitProvider;
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
-    ProviderConfig, StoreSection, read_secret,
+    ProviderConfig, StoreSection, TransitConfig, read_secret,
 };
 use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded};
 use sceau_server::telemetry::{self, Metrics};
@@ -165,6 +166,8 @@ pub enum Provider {
     InsecureLocal(Arc<InsecureLocalProvider>),
     /// One or several HSMs.
     Pkcs11(Arc<Pkcs11Group>),
+    /// The transit engine of OpenBao or Vault.
+    Transit(Arc<TransitProvider>),
 }
 
 impl Provider {
@@ -193,6 +196,10 @@ impl Provider {
                 let group = Pkcs11Group::spawn(endpoints).await.map_err(Failure::keys)?;
                 Ok(Self::Pkcs11(Arc::new(group)))
             }
+            ProviderConfig::Transit(config) => {
+                let provider = TransitProvider::connect(transit(config)).await;
+                Ok(Self::Transit(Arc::new(provider.map_err(Failure::keys)?)))
+            }
         }
     }
 
@@ -201,13 +208,14 @@ impl Provider {
         match self {
             Self::InsecureLocal(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Pkcs11(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
+            Self::Transit(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
         }
     }
 
     /// SHA-256 of the module in hexadecimal, empty without one.
     pub fn module_sha256(&self) -> String {
         match self {
-            Self::InsecureLocal(_) => String::new(),
+            Self::InsecureLocal(_) | Self::Transit(_) => String::new(),
             Self::Pkcs11(provider) => provider.module_sha256().to_owned(),
         }
     }
@@ -215,7 +223,7 @@ impl Provider {
     /// How often the helper process was started again.
     pub fn helper_restarts(&self) -> u64 {
         match self {
-            Self::InsecureLocal(_) => 0,
+            Self::InsecureLocal(_) | Self::Transit(_) => 0,
             Self::Pkcs11(provider) => provider.restarts(),
         }
     }
@@ -283,6 +291,18 @@ pub fn pkcs11(
             helper,
         )
     })
+}
+
+fn transit(config: &TransitConfig) -> sceau_kms_transit::TransitConfig {
+    sceau_kms_transit::TransitConfig {
+        endpoint: config.address.clone(),
+        ca_file: config.ca_file.clone(),
+        namespace: config.namespace.clone(),
+        mount: config.mount.clone(),
+        key_label: config.key.clone(),
+        key_version: Some(config.key_version),
+        token_file: config.token_file.clone(),
+    }
 }
 
 fn unknown_profile(name: &str) -> Failure {

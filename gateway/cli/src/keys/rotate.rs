@@ -206,6 +206,10 @@ async fn new_provider(
             }
             Provider::start_with(to, None).await
         }
+        ProviderConfig::Transit(_) => {
+            super::refuse_generation(generate)?;
+            Provider::start_with(to, None).await
+        }
         ProviderConfig::Pkcs11(config) => {
             let is_held = |kek: &&sceau_envelope::keyring::EnrolledKek| {
                 kek.label == config.key_label && kek.version == config.key_version

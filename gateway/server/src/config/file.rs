@@ -99,6 +99,7 @@ pub(super) struct FileKeys {
     pub(super) epoch_max_age: Option<DurationText>,
     pub(super) epoch_max_writes: Option<u64>,
     pub(super) pkcs11: Option<FilePkcs11>,
+    pub(super) transit: Option<FileTransit>,
     pub(super) insecure_local: Option<FileInsecureLocal>,
 }
 
@@ -107,6 +108,7 @@ pub(super) struct FileKeys {
 pub(super) enum FileProvider {
     InsecureLocal,
     Pkcs11,
+    Transit,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +145,18 @@ pub(super) struct FileEndpoint {
     pub(super) profile: Option<String>,
     #[serde(default)]
     pub(super) pass_environment: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTransit {
+    pub(super) address: String,
+    pub(super) mount: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) key: String,
+    pub(super) key_version: Option<u32>,
+    pub(super) token_file: PathBuf,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]

@@ -178,6 +178,8 @@ pub enum ProviderConfig {
     },
     /// One or several HSMs through PKCS#11.
     Pkcs11(Box<Pkcs11Config>),
+    /// The transit engine of OpenBao or Vault.
+    Transit(TransitConfig),
 }
 
 impl ProviderConfig {
@@ -186,6 +188,7 @@ impl ProviderConfig {
         match self {
             Self::InsecureLocal { .. } => "insecure-local",
             Self::Pkcs11(_) => "pkcs11",
+            Self::Transit(_) => "transit",
         }
     }
 }
@@ -227,6 +230,25 @@ impl Pkcs11Config {
     pub fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.endpoints)
     }
+}
+
+/// `[keys.transit]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitConfig {
+    /// Address of the service: HTTPS, or HTTP on loopback.
+    pub address: http::Uri,
+    /// Where the engine is mounted. Default `transit`.
+    pub mount: String,
+    /// Namespace, where the service has them.
+    pub namespace: Option<String>,
+    /// Name of the key-encryption key.
+    pub key: String,
+    /// Version of the key that new wraps use. Default 1; it never follows a rotation in the service by itself.
+    pub key_version: u32,
+    /// File that holds the token; read again for every call.
+    pub token_file: PathBuf,
+    /// Authority of the service's certificate, in place of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[access]`.

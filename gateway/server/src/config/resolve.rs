@@ -13,7 +13,7 @@ use sceau_keys::WrapScheme;
 
 use super::file::{
     FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FilePkcs11,
-    FileProvider, FileStore,
+    FileProvider, FileStore, FileTransit,
 };
 use super::key_uri::KeyUri;
 use super::sts::{self, FileSts};
@@ -21,7 +21,7 @@ use super::units::DurationText;
 use super::{
     AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig,
     LimitsConfig, ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection,
-    StsConfig, TlsFiles,
+    StsConfig, TlsFiles, TransitConfig,
 };
 
 /// Longest name of a region, in bytes.
@@ -269,30 +269,19 @@ impl Resolver<'_> {
     }
 
     fn keys(&mut self, file: FileKeys) -> Option<KeysConfig> {
-        let provider = match (file.provider, file.pkcs11, file.insecure_local) {
-            (FileProvider::Pkcs11, Some(pkcs11), None) => self
+        let provider = match (file.provider, file.pkcs11, file.transit, file.insecure_local) {
+            (FileProvider::Pkcs11, Some(pkcs11), None, None) => self
                 .pkcs11(pkcs11)
                 .map(|config| ProviderConfig::Pkcs11(Box::new(config))),
-            (FileProvider::InsecureLocal, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
+            (FileProvider::Transit, None, Some(transit), None) => {
+                self.transit(transit).map(ProviderConfig::Transit)
+            }
+            (FileProvider::InsecureLocal, None, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
                 key_file: self.path(local.key_file),
             }),
-            (FileProvider::InsecureLocal, Some(_), _) => {
-                self.problem("keys.provider", "insecure-local refuses to be used with a production key provider: remove [keys.pkcs11], or set provider = \"pkcs11\"");
-                None
-            }
-            (FileProvider::Pkcs11, _, Some(_)) => {
-                self.problem("keys.provider", "a production key provider refuses to be used with insecure-local: remove [keys.insecure_local]");
-                None
-            }
-            (FileProvider::Pkcs11, None, None) => {
-                self.problem("keys.provider", "pkcs11 needs the table [keys.pkcs11]");
-                None
-            }
-            (FileProvider::InsecureLocal, None, None) => {
-                self.problem(
-                    "keys.provider",
-                    "insecure-local needs the table [keys.insecure_local]",
-                );
+            (chosen, pkcs11, transit, local) => {
+                let tables = (pkcs11.is_some() || transit.is_some(), local.is_some());
+                self.problem("keys.provider", wrong_tables(chosen, tables));
                 None
             }
         };
@@ -424,7 +413,10 @@ impl Resolver<'_> {
             self.problem("keys.pkcs11.workers", "must be between 1 and 64");
         }
         let scheme = file.scheme.as_deref().map(WrapScheme::from_name);
-        if matches!(scheme, Some(None | Some(WrapScheme::InsecureLocal))) {
+        if matches!(
+            scheme,
+            Some(None | Some(WrapScheme::Transit | WrapScheme::InsecureLocal))
+        ) {
             self.problem("keys.pkcs11.scheme", "is no scheme of docs/format/ section 9.1");
         }
         Some(Pkcs11Config {
@@ -440,6 +432,31 @@ impl Resolver<'_> {
             workers: file.workers.unwrap_or(8),
             pass_environment: file.pass_environment,
             endpoints: Vec::new(),
+        })
+    }
+
+    fn transit(&mut self, file: FileTransit) -> Option<TransitConfig> {
+        let address = endpoint(&file.address).filter(|uri| {
+            // The keys to be wrapped travel to it.
+            uri.scheme_str() == Some("https") || sts::is_loopback(uri)
+        });
+        if address.is_none() {
+            self.problem(
+                "keys.transit.address",
+                "is not https://HOST[:PORT]; http:// only for a loopback address",
+            );
+        }
+        if file.key_version == Some(0) {
+            self.problem("keys.transit.key_version", "versions count from 1");
+        }
+        Some(TransitConfig {
+            mount: file.mount.unwrap_or_else(|| "transit".to_owned()),
+            namespace: file.namespace,
+            key: file.key,
+            key_version: file.key_version.unwrap_or(1),
+            token_file: self.path(file.token_file),
+            ca_file: file.ca_file.map(|path| self.path(path)),
+            address: address?,
         })
     }
 
@@ -482,6 +499,21 @@ impl Resolver<'_> {
             self.problem(key, format!("must be between 1 and {COUNT_MAX}"));
         }
         count
+    }
+}
+
+/// Why the tables of `[keys]` do not fit the provider chosen; `tables`: one of a production provider, the other one.
+fn wrong_tables(chosen: FileProvider, tables: (bool, bool)) -> &'static str {
+    match (chosen, tables) {
+        (FileProvider::InsecureLocal, (true, _)) => {
+            "insecure-local refuses to be used with a production key provider: remove [keys.pkcs11] and [keys.transit], or set provider to one of them"
+        }
+        (FileProvider::InsecureLocal, (false, _)) => "insecure-local needs the table [keys.insecure_local]",
+        (FileProvider::Pkcs11 | FileProvider::Transit, (_, true)) => {
+            "a production key provider refuses to be used with insecure-local: remove [keys.insecure_local]"
+        }
+        (FileProvider::Pkcs11, (_, false)) => "pkcs11 needs the table [keys.pkcs11] and no [keys.transit]",
+        (FileProvider::Transit, (_, false)) => "transit needs the table [keys.transit] and no [keys.pkcs11]",
     }
 }
 

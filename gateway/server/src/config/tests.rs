@@ -143,6 +143,38 @@ fn further_endpoints_have_the_first_ones_key() {
 }
 
 #[test]
+fn a_transit_key_is_named_and_stands_alone() {
+    let table =
+        "[keys.transit]\naddress = \"https://bao.example:8200\"\nkey = \"kek\"\ntoken_file = \"t\"\n[access]";
+    let both = SMALL.replace("[access]", table);
+    assert!(
+        refusal(&both)
+            .0
+            .contains("refuses to be used with a production key provider")
+    );
+    let chosen = both.replace("provider = \"insecure-local\"", "provider = \"transit\"");
+    assert!(
+        refusal(&chosen)
+            .0
+            .contains("refuses to be used with insecure-local")
+    );
+    let alone = chosen.replace("insecure_local = { key_file = \"dev-key\" }\n", "");
+    let config = parse(&alone).unwrap();
+    let ProviderConfig::Transit(transit) = &config.keys.provider else {
+        panic!("not transit")
+    };
+    assert_eq!((transit.mount.as_str(), transit.key_version), ("transit", 1));
+    // Keys never travel in the clear to another host.
+    let clear = alone.replace("https://bao.example:8200", "http://bao.example:8200");
+    assert!(refusal(&clear).0.contains("keys.transit.address"));
+    assert!(parse(&alone.replace("https://bao.example:8200", "http://127.0.0.1:8200")).is_ok());
+    let hsm = alone.replace("provider = \"transit\"", "provider = \"pkcs11\"");
+    assert!(refusal(&hsm).0.contains("no [keys.transit]"));
+    let none = alone.replace("key = \"kek\"", "key = \"kek\"\nkey_version = 0");
+    assert!(refusal(&none).0.contains("count from 1"));
+}
+
+#[test]
 fn software_keys_and_an_hsm_refuse_each_other() {
     let pkcs11 = "[keys.pkcs11]\nmodule = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"pin\"\n[access]";
     let both = SMALL.replace("[access]", pkcs11);
@@ -200,6 +232,10 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "cert",
         "key =",
         "key_file",
+        "address",
+        "mount",
+        "namespace",
+        "token_file",
         "scheme",
         "profile",
         "account",
