@@ -10,7 +10,7 @@ import pytest
 from harness.fronts import Front, boto
 from harness.gateway import Site
 from harness.openbao import KEY_LABEL, OpenBao
-from harness.process import wait_until
+from harness.process import free_port, wait_until
 from harness.raw import Endpoint
 
 pytestmark = pytest.mark.gateway
@@ -94,6 +94,15 @@ def test_a_revoked_token_is_refused_until_the_file_holds_another(site, served):
     wait_until("served again", lambda: status() == 200, SECONDS)
 
 
+def test_a_sealed_service_is_an_outage(site, served):
+    _, status = served
+    assert status() == 200
+    site.token.do("operator", "seal")
+    wait_until("unavailable", lambda: status() == 503, SECONDS)
+    site.token.unseal()
+    wait_until("served again", lambda: status() == 200, SECONDS)
+
+
 def test_a_rotation_there_leaves_the_enrolled_version_in_use(site, served):
     endpoint, status = served
     site.token.do("write", "-f", f"transit/keys/{KEY_LABEL}/rotate")
@@ -103,22 +112,34 @@ def test_a_rotation_there_leaves_the_enrolled_version_in_use(site, served):
     assert "version 1" in site.command("keys list").stdout
 
 
-def test_a_deleted_key_is_gone_and_not_made_again(site, served):
+def test_the_keyring_moves_to_the_next_version(site, served):
     endpoint, status = served
+    site.token.key_version = 2
+    new = site.config("next", data=free_port(), admin=free_port())
+    site.command("keys rotate-kek", "--to", new)
+    assert status() == 200, "the gateway of the old version serves on"
+    site.command("keys rotate-kek", "--to", new, "--finish")
+    gateway = site.start("transit-2", keys=KEYS)
+    answer = Endpoint.of(Front("transit-2", gateway, site.folder, site.store)).send("GET", "/transit-bucket-2/k")
+    assert (answer.status, answer.body) == (200, b"after")
+
+
+def test_a_deleted_key_is_gone_and_not_made_again(site, served):
+    gateway = site.gateways[-1]
+    endpoint = Endpoint.of(Front("transit-last", gateway, site.folder, site.store))
     bao = site.token
+    assert endpoint.send("GET", "/transit-bucket-2/k").status == 200
     bao.do("write", f"transit/keys/{KEY_LABEL}/config", "deletion_allowed=true")
     bao.do("delete", f"transit/keys/{KEY_LABEL}")
-    wait_until("refused", lambda: status() in (403, 503), SECONDS)
+
+    def read():
+        return endpoint.send("GET", "/transit-bucket-2/k").status
+
+    wait_until("refused", lambda: read() == 403, SECONDS)
     assert endpoint.send("PUT", "/transit-bucket-3").status >= 400 or (
         endpoint.send("PUT", "/transit-bucket-3/k", body=b"x").status >= 400
     )
     assert bao.cli("read", f"transit/keys/{KEY_LABEL}").returncode != 0, "nobody made the key again"
     # Another key of the same name is no substitute.
     bao.do("write", "-f", f"transit/keys/{KEY_LABEL}")
-    assert status() in (403, 503)
-
-
-def test_a_sealed_service_is_an_outage(site, served):
-    _, status = served
-    site.token.do("operator", "seal")
-    wait_until("unavailable", lambda: status() == 503, SECONDS)
+    assert read() in (403, 503)

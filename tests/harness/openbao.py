@@ -1,6 +1,7 @@
 """OpenBao in development mode: in memory, on loopback, with one transit key."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -37,7 +38,7 @@ class OpenBao:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.binary, self.port = folder, binary(), free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self.token_file = folder / "token"
+        self.token_file, self.key_version = folder / "token", 1
         options = ["-dev", f"-dev-root-token-id={ROOT}", "-dev-no-store-token"]
         listen = f"-dev-listen-address=127.0.0.1:{self.port}"
         self.server = Server("openbao", [self.binary, "server", *options, listen], folder, {"HOME": str(folder)})
@@ -66,11 +67,19 @@ class OpenBao:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def unseal(self):
+        """What development mode prints at its start opens it."""
+        log = self.server.log.read_text()
+        self.do("operator", "unseal", re.search(r"Unseal Key: (\S+)", log)[1])
+
     def table(self):
         """The lines of a configuration."""
-        return (
-            f'[keys.transit]\naddress = "{self.address}"\nkey = "{KEY_LABEL}"\ntoken_file = "{self.token_file}"\n'
-        )
+        return f'''[keys.transit]
+address = "{self.address}"
+key = "{KEY_LABEL}"
+key_version = {self.key_version}
+token_file = "{self.token_file}"
+'''
 
     def stop(self):
         self.server.stop()
