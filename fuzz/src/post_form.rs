@@ -128,21 +128,18 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
 /// The parameter `name`, wherever it stands among the others.
 fn fields_name(head: &str) -> Option<String> {
     let line = head.split("\r\n").find(|line| line.starts_with("content-disposition:"))?;
-    let (mut parameters, mut quoted, mut current, mut escaped) = (Vec::new(), false, String::new(), false);
-    for character in line.chars() {
+    let (mut parameters, mut quoted, mut current) = (Vec::new(), false, String::new());
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
         match character {
-            '"' if escaped => current.push('"'),
+            // Within quotes only a quote is escaped.
+            '\\' if quoted && characters.peek() == Some(&'"') => current.extend(characters.next()),
             '"' => quoted = !quoted,
             ';' if !quoted => parameters.push(std::mem::take(&mut current)),
-            '\\' if quoted => {}
             // White space in quotes belongs to the value.
             ' ' | '\t' if !quoted => {}
             _ => current.push(character),
         }
-        if character != '"' && escaped {
-            current.insert(current.len() - character.len_utf8(), '\\');
-        }
-        escaped = character == '\\' && quoted;
     }
     parameters.push(current);
     let value = parameters.iter().find_map(|parameter| {
