@@ -478,7 +478,10 @@ proptest! {
         cuts in prop::collection::vec(1_usize..50, 0..40),
     ) {
         // Beginnings of a delimiter within the file are part of the file.
-        let file = [&file[..], &b"\r\n--bound"[..nearly.min(8)], &file[..file.len() / 2]].concat();
+        let delimiter = b"\r\n--bound";
+        let file = [&file[..], &delimiter[..nearly.min(8)], &file[..file.len() / 2]].concat();
+        // A file that holds the whole delimiter is one that no browser sends: it would choose another boundary.
+        prop_assume!(!file.windows(delimiter.len()).any(|run| run == delimiter));
         let body = body(&file, CLOSING);
         for buffers in [false, true] {
             prop_assert_eq!(receive(&body, &cuts, buffers, &HeaderMap::new()), Ok(file.clone()));
