@@ -56,13 +56,15 @@ pub enum WrapScheme {
     AesCbcKdf = 6,
     /// The transit engine of OpenBao or Vault, with the digest of the context as associated data.
     Transit = 7,
+    /// The key management service of AWS, with the context as encryption context.
+    AwsKms = 9,
     /// AES-256-GCM in software under a key file: development only.
     InsecureLocal = 0x7f00_0001,
 }
 
 impl WrapScheme {
     /// Every scheme.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AesGcmCallerIv,
         Self::AesGcmHsmIv,
         Self::HmacKdf,
@@ -70,6 +72,7 @@ impl WrapScheme {
         Self::RsaOaepSha256,
         Self::AesCbcKdf,
         Self::Transit,
+        Self::AwsKms,
         Self::InsecureLocal,
     ];
 
@@ -98,6 +101,7 @@ impl WrapScheme {
             Self::RsaOaepSha256 => "rsa-oaep-sha256",
             Self::AesCbcKdf => "aes-cbc-kdf",
             Self::Transit => "transit",
+            Self::AwsKms => "aws-kms",
             Self::InsecureLocal => "insecure-local",
         }
     }

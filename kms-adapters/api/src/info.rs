@@ -16,6 +16,8 @@ pub enum ProviderKind {
     Pkcs11,
     /// OpenBao or Vault, transit engine.
     Transit,
+    /// The key management service of AWS, or one with its interface.
+    AwsKms,
 }
 
 impl ProviderKind {
@@ -25,6 +27,7 @@ impl ProviderKind {
             Self::InsecureLocal => "insecure-local",
             Self::Pkcs11 => "pkcs11",
             Self::Transit => "transit",
+            Self::AwsKms => "aws-kms",
         }
     }
 }

@@ -143,6 +143,7 @@ fn usage(scheme: WrapScheme) -> Vec<Attribute> {
         WrapScheme::AesGcmCallerIv
         | WrapScheme::AesGcmHsmIv
         | WrapScheme::Transit
+        | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => (true, true, false, false),
         WrapScheme::HmacKdf => (false, false, false, true),
         // Few tokens wrap by encryption, and a key that does both takes others out of the token.

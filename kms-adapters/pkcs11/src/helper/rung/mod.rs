@@ -92,6 +92,7 @@ impl Rung {
                 | WrapScheme::RsaOaepSha256
                 | WrapScheme::AesCbcKdf
                 | WrapScheme::Transit
+                | WrapScheme::AwsKms
                 | WrapScheme::InsecureLocal,
                 _,
             ) => &[Way::Plain],
@@ -106,6 +107,7 @@ impl Rung {
                     | WrapScheme::AesKw
                     | WrapScheme::AesCbcKdf
                     | WrapScheme::Transit
+                    | WrapScheme::AwsKms
                     | WrapScheme::InsecureLocal => None,
                 };
                 Ok(Self {
@@ -132,7 +134,9 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::wrap(bench, derive::by_cbc, context, key),
             WrapScheme::AesKw => bound::wrap_kw(bench, self.way, context, key),
             WrapScheme::RsaOaepSha256 => bound::wrap_oaep(self.public.as_ref(), context, key),
-            WrapScheme::Transit | WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
+            WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
+                Err(Fail::Check("no scheme of a token"))
+            }
         }
     }
 
@@ -150,7 +154,9 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::unwrap(bench, derive::by_cbc, context, iv, blob),
             WrapScheme::AesKw => bound::unwrap_kw(bench, self.way, context, iv, blob),
             WrapScheme::RsaOaepSha256 => bound::unwrap_oaep(bench, context, blob),
-            WrapScheme::Transit | WrapScheme::InsecureLocal => Err(Fail::Check("no scheme of a token")),
+            WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
+                Err(Fail::Check("no scheme of a token"))
+            }
         }
     }
 }
@@ -163,6 +169,7 @@ pub(super) fn key_kind(scheme: WrapScheme) -> KeyKind {
         | WrapScheme::AesKw
         | WrapScheme::AesCbcKdf
         | WrapScheme::Transit
+        | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => KeyKind::Aes,
         WrapScheme::HmacKdf => KeyKind::Mac,
         WrapScheme::RsaOaepSha256 => KeyKind::Rsa,
@@ -175,6 +182,7 @@ pub(super) fn mechanism(scheme: WrapScheme) -> MechanismType {
         WrapScheme::AesGcmCallerIv
         | WrapScheme::AesGcmHsmIv
         | WrapScheme::Transit
+        | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => MechanismType::AES_GCM,
         WrapScheme::HmacKdf => MechanismType::SHA256_HMAC,
         WrapScheme::AesKw => MechanismType::AES_KEY_WRAP,
