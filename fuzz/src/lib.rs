@@ -10,6 +10,7 @@ pub mod head;
 pub mod header;
 pub mod input;
 pub mod keyring;
+pub mod kmip_ttlv;
 pub mod memory;
 pub mod metadata;
 pub mod payload;

@@ -20,6 +20,7 @@ fn main() {
     documents(&put);
     requests(&put);
     bodies(&put);
+    kmip(&put);
 }
 
 fn field(text: &str, name: &str) -> Option<String> {
@@ -135,4 +136,21 @@ fn bodies(put: &impl Fn(&str, &str, &[u8])) {
     let conditions = "{\"bucket\":\"bkt\"},[\"starts-with\",\"$key\",\"u\"],{\"acl\":\"p\"},[\"content-length-range\",1,9]";
     put("post_form", "policy", &[&[2, 3][..], b"u/n", &[1, 0, 1], b"p", conditions.as_bytes()].concat());
     put("payload", "raw-extension", &[&raw[..], b"5;a=b\r\nhello\r\n0;chunk-signature=00\r\n\r\n"].concat());
+}
+
+/// A request and an answer of a KMIP server, written by hand from the standard's tables.
+fn kmip(put: &impl Fn(&str, &str, &[u8])) {
+    let version = "42006901000000 20 42006A02000000040000000100000000 42006B02000000040000000400000000";
+    let count = "42000D02000000040000000100000000";
+    let identifier = "42009407000000013700000000000000";
+    let operation = "42005C0500000004 0000001F 00000000";
+    let bytes = "4200C208000000060102030405060000";
+    let request = format!("4200780100000080 4200770100000038 {version}{count} 42000F0100000038 {operation} 4200790100000020{identifier}{bytes}");
+    let date = "42009209000000080000000047DA67F8";
+    let status = "42007F05000000040000000000000000";
+    let answer = format!("42007B01000000A0 42007A0100000048 {version}{date}{count} 42000F0100000048 {operation}{status} 42007C0100000020{identifier}{bytes}");
+    for (name, text) in [("request", request), ("answer", answer)] {
+        let digits = text.replace(' ', "").to_lowercase();
+        put("kmip_ttlv", name, &HEXLOWER.decode(digits.as_bytes()).unwrap());
+    }
 }

@@ -17,11 +17,12 @@ fn replay(target: &str, run: fn(&[u8])) {
 // One test, one thread: the targets share the counter of the memory they hold.
 #[test]
 fn the_corpus_breaks_no_promise() {
-    let targets: [(&str, fn(&[u8])); 13] = [
+    let targets: [(&str, fn(&[u8])); 14] = [
         ("conditions", sceau_fuzz::conditions::run),
         ("head", sceau_fuzz::head::run),
         ("header", sceau_fuzz::header::run),
         ("keyring", sceau_fuzz::keyring::run),
+        ("kmip_ttlv", sceau_fuzz::kmip_ttlv::run),
         ("metadata", sceau_fuzz::metadata::run),
         ("payload", sceau_fuzz::payload::run),
         ("post_form", sceau_fuzz::post_form::run),

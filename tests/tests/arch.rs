@@ -32,6 +32,8 @@ const CRATES: &[(&str, &[&str])] = &[
         "sceau-kms-transit",
         &["sceau-kms", "sceau-keys", "sceau-kms-http"],
     ),
+    // The encoding of KMIP: it knows nothing of keys.
+    ("sceau-kms-ttlv", &[]),
     // A test tool that stands in for a vendor's module: it knows nothing of the gateway.
     ("sceau-pkcs11-shim", &[]),
     ("sceau-kms-insecure-local", &["sceau-kms", "sceau-keys"]),
@@ -109,6 +111,7 @@ const PURE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sceau-policy", &["serde", "serde_json", "zeroize"]),
+    ("sceau-kms-ttlv", &["zeroize"]),
 ];
 
 /// What a pure crate may not even reach through others: runtimes, sockets, TLS, logging.
