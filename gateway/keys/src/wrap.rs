@@ -56,6 +56,8 @@ pub enum WrapScheme {
     AesCbcKdf = 6,
     /// The transit engine of OpenBao or Vault, with the digest of the context as associated data.
     Transit = 7,
+    /// AES-256-GCM in a KMIP server, IV chosen by the caller, with the digest of the context as AAD.
+    KmipGcm = 8,
     /// The key management service of AWS, with the context as encryption context.
     AwsKms = 9,
     /// AES-256-GCM in software under a key file: development only.
@@ -64,7 +66,7 @@ pub enum WrapScheme {
 
 impl WrapScheme {
     /// Every scheme.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AesGcmCallerIv,
         Self::AesGcmHsmIv,
         Self::HmacKdf,
@@ -72,6 +74,7 @@ impl WrapScheme {
         Self::RsaOaepSha256,
         Self::AesCbcKdf,
         Self::Transit,
+        Self::KmipGcm,
         Self::AwsKms,
         Self::InsecureLocal,
     ];
@@ -101,6 +104,7 @@ impl WrapScheme {
             Self::RsaOaepSha256 => "rsa-oaep-sha256",
             Self::AesCbcKdf => "aes-cbc-kdf",
             Self::Transit => "transit",
+            Self::KmipGcm => "kmip-gcm",
             Self::AwsKms => "aws-kms",
             Self::InsecureLocal => "insecure-local",
         }

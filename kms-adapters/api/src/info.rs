@@ -16,6 +16,8 @@ pub enum ProviderKind {
     Pkcs11,
     /// OpenBao or Vault, transit engine.
     Transit,
+    /// A KMIP server.
+    Kmip,
     /// The key management service of AWS, or one with its interface.
     AwsKms,
 }
@@ -27,6 +29,7 @@ impl ProviderKind {
             Self::InsecureLocal => "insecure-local",
             Self::Pkcs11 => "pkcs11",
             Self::Transit => "transit",
+            Self::Kmip => "kmip",
             Self::AwsKms => "aws-kms",
         }
     }

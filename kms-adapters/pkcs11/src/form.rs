@@ -45,6 +45,6 @@ pub(crate) fn fits(scheme: WrapScheme, iv: &[u8], blob: &[u8]) -> bool {
         WrapScheme::HmacKdf | WrapScheme::AesCbcKdf => iv.len() == SALT_BYTES && blob.len() == SEALED_BYTES,
         WrapScheme::AesKw => iv.len() == SALT_BYTES && blob.len() == KW_BYTES,
         WrapScheme::RsaOaepSha256 => iv.is_empty() && MODULUS_BYTES.contains(&blob.len()),
-        WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal => false,
+        WrapScheme::Transit | WrapScheme::KmipGcm | WrapScheme::AwsKms | WrapScheme::InsecureLocal => false,
     }
 }

@@ -415,7 +415,14 @@ impl Resolver<'_> {
         let scheme = file.scheme.as_deref().map(WrapScheme::from_name);
         if matches!(
             scheme,
-            Some(None | Some(WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal))
+            Some(
+                None | Some(
+                    WrapScheme::Transit
+                        | WrapScheme::KmipGcm
+                        | WrapScheme::AwsKms
+                        | WrapScheme::InsecureLocal
+                )
+            )
         ) {
             self.problem("keys.pkcs11.scheme", "is no scheme of docs/format/ section 9.1");
         }

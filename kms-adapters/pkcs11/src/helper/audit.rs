@@ -144,6 +144,7 @@ fn usage(rung: &Rung) -> Vec<Rule> {
             | WrapScheme::AesGcmHsmIv
             | WrapScheme::AesKw
             | WrapScheme::Transit
+            | WrapScheme::KmipGcm
             | WrapScheme::AwsKms
             | WrapScheme::InsecureLocal,
             _,

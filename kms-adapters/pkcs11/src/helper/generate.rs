@@ -143,6 +143,7 @@ fn usage(scheme: WrapScheme) -> Vec<Attribute> {
         WrapScheme::AesGcmCallerIv
         | WrapScheme::AesGcmHsmIv
         | WrapScheme::Transit
+        | WrapScheme::KmipGcm
         | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => (true, true, false, false),
         WrapScheme::HmacKdf => (false, false, false, true),

@@ -92,6 +92,7 @@ impl Rung {
                 | WrapScheme::RsaOaepSha256
                 | WrapScheme::AesCbcKdf
                 | WrapScheme::Transit
+                | WrapScheme::KmipGcm
                 | WrapScheme::AwsKms
                 | WrapScheme::InsecureLocal,
                 _,
@@ -107,6 +108,7 @@ impl Rung {
                     | WrapScheme::AesKw
                     | WrapScheme::AesCbcKdf
                     | WrapScheme::Transit
+                    | WrapScheme::KmipGcm
                     | WrapScheme::AwsKms
                     | WrapScheme::InsecureLocal => None,
                 };
@@ -134,7 +136,7 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::wrap(bench, derive::by_cbc, context, key),
             WrapScheme::AesKw => bound::wrap_kw(bench, self.way, context, key),
             WrapScheme::RsaOaepSha256 => bound::wrap_oaep(self.public.as_ref(), context, key),
-            WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
+            WrapScheme::Transit | WrapScheme::KmipGcm | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
                 Err(Fail::Check("no scheme of a token"))
             }
         }
@@ -154,7 +156,7 @@ impl Rung {
             WrapScheme::AesCbcKdf => derive::unwrap(bench, derive::by_cbc, context, iv, blob),
             WrapScheme::AesKw => bound::unwrap_kw(bench, self.way, context, iv, blob),
             WrapScheme::RsaOaepSha256 => bound::unwrap_oaep(bench, context, blob),
-            WrapScheme::Transit | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
+            WrapScheme::Transit | WrapScheme::KmipGcm | WrapScheme::AwsKms | WrapScheme::InsecureLocal => {
                 Err(Fail::Check("no scheme of a token"))
             }
         }
@@ -169,6 +171,7 @@ pub(super) fn key_kind(scheme: WrapScheme) -> KeyKind {
         | WrapScheme::AesKw
         | WrapScheme::AesCbcKdf
         | WrapScheme::Transit
+        | WrapScheme::KmipGcm
         | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => KeyKind::Aes,
         WrapScheme::HmacKdf => KeyKind::Mac,
@@ -182,6 +185,7 @@ pub(super) fn mechanism(scheme: WrapScheme) -> MechanismType {
         WrapScheme::AesGcmCallerIv
         | WrapScheme::AesGcmHsmIv
         | WrapScheme::Transit
+        | WrapScheme::KmipGcm
         | WrapScheme::AwsKms
         | WrapScheme::InsecureLocal => MechanismType::AES_GCM,
         WrapScheme::HmacKdf => MechanismType::SHA256_HMAC,
