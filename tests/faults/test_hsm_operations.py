@@ -1,7 +1,8 @@
 """Promise: how often the HSM is asked: hardly ever while keys are held, once for each request where they are not.
 
 How: the fault shim writes down every call that reaches the module; HSM operations are the encryptions and
-decryptions begun there. Health checks every ten seconds are among them.
+decryptions begun there, those of health checks included. Keys are held for a few seconds only, so that the run
+sees several expiries, from which the figure for the default follows.
 """
 
 import time
@@ -13,16 +14,22 @@ from harness.fronts import Front, boto
 from harness.gateway import Site
 from harness.process import wait_until
 from harness.raw import Endpoint
+from harness.settings import FULL
 from harness.softhsm import FaultyToken
 
 pytestmark = pytest.mark.gateway
 
-REQUESTS = 20_000
+REQUESTS = 20_000 if FULL else 8_000
 OFF_REQUESTS = 200
-CACHE_SECONDS = 300
-# A health check unwraps one canary; checks come every ten seconds.
-PROBE_SECONDS = 10
+CACHE_SECONDS = 3
+# `keys.cache_ttl` where nothing is set.
+DEFAULT_CACHE_SECONDS = 300
+# A million requests at this rate or above need no more operations than PER_MILLION.
+STATED_RATE, PER_MILLION = 500, 20
+# A health check that uses the key unwraps one canary.
 PROBE_OPERATIONS = 1
+# Checks come every ten seconds.
+PROBE_SECONDS = 10
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +39,16 @@ def front(work, store):
     policy.write_text(policy.read_text() + '\n[[bucket]]\nbuckets = ["never-held-*"]\nkey_cache = "off"\n')
     boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
     site.enrol()
-    gateway = site.start("operations", keys=f'cache_ttl = "{CACHE_SECONDS}s"')
-    yield Front("operations", gateway, work / "operations", store)
+    yield Front("operations", site.start("operations"), work / "operations", store)
     site.stop()
+
+
+@pytest.fixture
+def forgetful(front, work, store):
+    """A gateway beside it that holds keys for a few seconds only."""
+    gateway = front.server.site.start("forgetful", keys=f'cache_ttl = "{CACHE_SECONDS}s"')
+    yield Front("forgetful", gateway, work / "forgetful", store)
+    gateway.stop()
 
 
 def operations(front):
@@ -65,21 +79,39 @@ def exchange(front, requests, bucket):
     return time.monotonic() - begun
 
 
-def test_held_keys_cost_the_hsm_nothing_per_request(front):
-    bucket = front.new_bucket("held")
+def test_held_keys_cost_the_hsm_nothing_per_request(forgetful):
+    bucket = forgetful.new_bucket("held")
+    exchange(forgetful, 2, bucket)
+    before = operations(forgetful)
+    seconds = exchange(forgetful, REQUESTS, bucket)
+    used = operations(forgetful) - before
+    rate, expiries = REQUESTS / seconds, seconds / CACHE_SECONDS
+    # By time and not by requests: the bucket's key and now and then the keyring's, and no health check, as these
+    # unwrappings are some.
+    assert used <= 2 * (expiries + 1), (used, expiries)
+    each = used / expiries
+    per_million = 1_000_000 / STATED_RATE / DEFAULT_CACHE_SECONDS * each
+    print(f"{REQUESTS} requests in {seconds:.0f} s ({rate:.0f}/s): {used} HSM operations, {each:.2f} for each time that keys "
+          f"were held ({CACHE_SECONDS} s); a million at {STATED_RATE}/s with {DEFAULT_CACHE_SECONDS} s: {per_million:.1f}")
+    assert per_million <= PER_MILLION
+
+
+@pytest.mark.slow
+def test_a_gateway_at_rest_asks_the_hsm_for_its_session_only(front):
+    bucket = front.new_bucket("rest")
     exchange(front, 2, bucket)
-    before, probed = operations(front), probes(front)
-    seconds = exchange(front, REQUESTS, bucket)
-    used = operations(front) - before
-    ours = used - (probes(front) - probed)
-    print(f"{REQUESTS} requests in {seconds:.0f} s: {used} HSM operations, {ours} of them not health checks")
-    # The one key of the bucket is unwrapped anew when its time is over, and not for requests.
-    assert ours <= seconds // CACHE_SECONDS + 1
-    # Between two expiries there is one unwrapping; a million requests at this rate see so many expiries.
-    rate = REQUESTS / seconds
-    per_million = 1_000_000 / rate / CACHE_SECONDS
-    print(f"at {rate:.0f} requests/s a million take {1_000_000 / rate:.0f} s: {per_million:.1f} unwrappings, and "
-          f"{1_000_000 / rate / PROBE_SECONDS * PROBE_OPERATIONS:.0f} operations of health checks")
+    token = front.server.site.token
+    before, looks = operations(front), token.calls("C_GetSessionInfo")
+    time.sleep(3 * PROBE_SECONDS)
+    assert operations(front) == before
+    assert token.calls("C_GetSessionInfo") >= looks + 2
+    # A session that was lost meanwhile is found and renewed by such a look, before a client needs it.
+    token.faults("C_GetSessionInfo lose-sessions times=1")
+    time.sleep(PROBE_SECONDS + 2)
+    token.faults()
+    assert 'sceau_kms_requests_total{op="look",outcome="ok"}' in front.server.admin("/metrics")[1]
+    assert front.server.admin("/readyz")[0] == 200
+    exchange(front, 2, bucket)
 
 
 def test_keys_that_are_never_held_are_unwrapped_once_for_each_request(front):

@@ -187,7 +187,7 @@ async fn open_keyring(
     let provider: Arc<dyn KeyProvider> =
         Arc::new(InsecureLocalProvider::open(&key_file).map_err(Failure::keys)?);
     let parts = KeyringParts {
-        provider: Arc::clone(&provider),
+        provider: keyring::Recorded::over(Arc::clone(&provider), Arc::clone(metrics)),
         control: Arc::new(control.clone()),
         options: KeyringOptions {
             local: place.folder.join("keyring.json"),

@@ -95,7 +95,7 @@ impl fmt::Display for Reason {
 /// How deep a health check goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Probe {
-    /// What is known without touching the key.
+    /// What is known without using the key: no cryptographic operation, no cost worth counting.
     Shallow,
     /// Wraps and unwraps a canary with the real key.
     Canary,

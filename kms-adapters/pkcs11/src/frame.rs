@@ -47,6 +47,8 @@ pub(crate) enum Op {
     Describe,
     /// Ends the helper.
     Shutdown,
+    /// Looks at session, login and key without using the key; answers nothing.
+    Look,
 }
 
 impl Op {
@@ -59,6 +61,7 @@ impl Op {
             Self::Canary => 4,
             Self::Describe => 5,
             Self::Shutdown => 6,
+            Self::Look => 7,
         }
     }
 
@@ -71,6 +74,7 @@ impl Op {
             Self::Canary,
             Self::Describe,
             Self::Shutdown,
+            Self::Look,
         ];
         all.into_iter().find(|op| op.code() == code)
     }

@@ -183,14 +183,17 @@ impl Pkcs11Provider {
         let (state, error) = match self.calls.shared.state() {
             State::Latched(error) => (HealthState::Down, Some(error)),
             State::Down { error, .. } => (HealthState::Recovering, Some(error)),
-            State::Serving => match probe {
-                Probe::Shallow => (HealthState::Ready, None),
-                Probe::Canary => match self.calls.call(Op::Canary, Secret::default(), OWN_DEADLINE).await {
+            State::Serving => {
+                let op = match probe {
+                    Probe::Shallow => Op::Look,
+                    Probe::Canary => Op::Canary,
+                };
+                match self.calls.call(op, Secret::default(), OWN_DEADLINE).await {
                     Ok(_) => (HealthState::Ready, None),
                     Err(error @ KeyError::NeedsOperator { .. }) => (HealthState::Down, Some(error)),
                     Err(error) => (HealthState::Recovering, Some(error)),
-                },
-            },
+                }
+            }
         };
         Health {
             state,

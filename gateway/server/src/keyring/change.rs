@@ -106,8 +106,9 @@ impl KeyringService {
             bucket: BucketId([0; 16]),
             domain: DomainId([0; 16]),
         };
+        let provider = parts.provider();
         let maker = Maker {
-            provider: &parts.provider,
+            provider: &provider,
             metrics: &parts.metrics,
         };
         let (record, mac_key) = maker.record(Purpose::KeyringMac, owner, 1).await?;

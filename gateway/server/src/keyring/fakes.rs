@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::Bytes;
 use sceau_keys::{Wrap, WrapContext, WrapScheme};
-use sceau_kms::{BoxFuture, Health, KeyState, KeyStatus, ProviderInfo, ProviderKind, Residency};
+use sceau_kms::{
+    BoxFuture, Health, HealthState, KeyState, KeyStatus, Probe, ProviderInfo, ProviderKind, Residency,
+};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -262,7 +264,7 @@ impl Host {
 
     pub(super) fn parts(&self, cache_ttl: Duration) -> KeyringParts {
         KeyringParts {
-            provider: self.provider.clone(),
+            provider: Recorded::over(self.provider.clone(), self.metrics.clone()),
             control: self.control.clone(),
             options: KeyringOptions {
                 local: self.local(),

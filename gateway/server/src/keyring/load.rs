@@ -47,10 +47,11 @@ impl fmt::Display for Copies {
 /// # Errors
 /// [`KeyringFault`]: what a start would end with.
 pub async fn inspect(parts: KeyringParts) -> Result<(KeyringContent, Copies), KeyringFault> {
+    let provider = parts.provider();
     let local = LocalCopy::new(parts.options.local);
     let cache = KeyCache::new(parts.options.cache_ttl, 1, Arc::clone(&parts.metrics));
     let loader = Loader {
-        provider: &parts.provider,
+        provider: &provider,
         control: parts.control.as_ref(),
         local: &local,
         cache: &cache,

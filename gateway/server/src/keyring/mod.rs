@@ -14,6 +14,7 @@ mod enrol;
 mod error;
 #[cfg(test)]
 mod fakes;
+mod health;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sceau_envelope::keyring::{BucketState, session_root};
 use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
-use sceau_kms::{HealthState, KeyError, KeyProvider, Probe, Reason};
+use sceau_kms::{KeyError, KeyProvider, Reason};
 
 pub use caller::Caller;
 pub use change::TagsSetting;
@@ -55,9 +56,6 @@ use crate::telemetry::{CacheOutcome, DropCause, Metrics, ReloadSource};
 /// so they must not be able to make the gateway ask the store for each request. Who comes earlier
 /// waits, and is then answered from a look that began after the request.
 const UNKNOWN_REFRESH_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How often the key provider is tried with a canary.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a key is to be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +93,7 @@ pub struct KeyringOptions {
 /// Where a [`KeyringService`] gets keys and documents from, and where it reports.
 pub struct KeyringParts {
     /// Wraps and unwraps.
-    pub provider: Arc<dyn KeyProvider>,
+    pub provider: Arc<Recorded>,
     /// The control bucket.
     pub control: Arc<dyn ControlCopy>,
     /// Settings.
@@ -106,9 +104,18 @@ pub struct KeyringParts {
     pub readiness: Arc<Readiness>,
 }
 
+impl KeyringParts {
+    /// The key provider behind the common interface.
+    fn provider(&self) -> Arc<dyn KeyProvider> {
+        Arc::clone(&self.provider) as Arc<dyn KeyProvider>
+    }
+}
+
 /// The keyring in use. Share it by `Arc`; every method takes `&self`.
 pub struct KeyringService {
     provider: Arc<dyn KeyProvider>,
+    /// The same, and what its calls told of its health.
+    recorded: Arc<Recorded>,
     control: Arc<dyn ControlCopy>,
     local: LocalCopy,
     refresh_interval: Duration,
@@ -144,8 +151,9 @@ impl KeyringService {
     /// # Errors
     /// [`KeyringFault`]; [`KeyringFault::Absent`] when there is no keyring yet.
     pub async fn open(parts: KeyringParts) -> Result<Arc<Self>, KeyringFault> {
+        let provider = parts.provider();
         let KeyringParts {
-            provider,
+            provider: recorded,
             control,
             options,
             metrics,
@@ -170,6 +178,7 @@ impl KeyringService {
         readiness.set(Component::Store, State::Ready);
         Ok(Arc::new(Self {
             provider,
+            recorded,
             control,
             local,
             refresh_interval: options.refresh,
@@ -192,25 +201,6 @@ impl KeyringService {
                 last_drop,
             }),
         }))
-    }
-
-    /// Refreshes, wipes and checks health for ever; to be spawned, and aborted at the end.
-    pub async fn run(self: Arc<Self>) {
-        let mut refresh = ticker(self.refresh_interval);
-        let mut wipe = ticker(self.wipe_interval);
-        let mut health = ticker(HEALTH_INTERVAL);
-        loop {
-            tokio::select! {
-                _ = refresh.tick() => {
-                    // Reported where it happens; the keyring in use stays.
-                    if self.refresh().await.is_ok() {
-                        self.turn_epochs(now_ms()).await;
-                    }
-                }
-                _ = wipe.tick() => self.wipe_expired(),
-                _ = health.tick() => self.check_provider().await,
-            }
-        }
     }
 
     /// The active bucket of this name, `None` for unknown names and for the control bucket.
@@ -474,23 +464,6 @@ impl KeyringService {
         self.drop_keys(DropCause::Generation);
     }
 
-    async fn check_provider(&self) {
-        let health = self.provider.health(Probe::Canary).await;
-        let outcome = health.error.as_ref().map_or("ok", KeyError::code);
-        self.metrics.kms_request("probe", outcome, health.elapsed);
-        let state = match health.state {
-            HealthState::Ready => State::Ready,
-            HealthState::Recovering | HealthState::Down => {
-                let why = health
-                    .error
-                    .map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
-                tracing::warn!(error_id = "E-KEYS-010", "the key provider does not serve: {why}");
-                State::Failing(why)
-            }
-        };
-        self.readiness.set(Component::Keys, state);
-    }
-
     fn record(&self, krid: Krid) -> Option<KeyRecord> {
         self.loaded().keyring.content().record(krid).cloned()
     }
@@ -513,12 +486,6 @@ impl KeyringService {
 
 /// A shorter interval would only burn time.
 const MIN_WIPE_INTERVAL: Duration = Duration::from_millis(100);
-
-fn ticker(interval: Duration) -> tokio::time::Interval {
-    let mut ticker = tokio::time::interval(interval);
-    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    ticker
-}
 
 /// Milliseconds since 1970 by this host's clock.
 fn now_ms() -> u64 {

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sceau_keys::{SecretKey, Wrap, WrapContext};
-use sceau_kms::{BoxFuture, Health, KeyError, KeyProvider, KeyStatus, Probe, ProviderInfo, Reason};
+use sceau_kms::{
+    BoxFuture, Health, HealthState, KeyError, KeyProvider, KeyStatus, Probe, ProviderInfo, Reason,
+};
 use zeroize::Zeroizing;
 
 use super::caller::Caller;
+use super::health::Standing;
 use crate::telemetry::Metrics;
 
 /// A provider whose calls are numbered, counted and written down.
@@ -20,6 +23,7 @@ pub struct Recorded {
     provider: Arc<dyn KeyProvider>,
     metrics: Arc<Metrics>,
     last: AtomicU64,
+    standing: Standing,
 }
 
 impl Recorded {
@@ -29,7 +33,13 @@ impl Recorded {
             provider,
             metrics,
             last: AtomicU64::new(0),
+            standing: Standing::new(),
         })
+    }
+
+    /// What the calls told of the provider's health.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Numbers the call before it is made: a process that dies in it leaves a gap at the end only.
@@ -108,7 +118,9 @@ impl KeyProvider for Recorded {
     ) -> BoxFuture<'a, Result<Wrap, KeyError>> {
         Box::pin(async move {
             let call = self.begin("wrap", reason, Some(context));
-            call.end(self.provider.wrap(key, context, reason, deadline).await)
+            let outcome = self.provider.wrap(key, context, reason, deadline).await;
+            self.standing.note(outcome.as_ref().map(drop), Instant::now());
+            call.end(outcome)
         })
     }
 
@@ -121,7 +133,9 @@ impl KeyProvider for Recorded {
     ) -> BoxFuture<'a, Result<SecretKey, KeyError>> {
         Box::pin(async move {
             let call = self.begin("unwrap", reason, Some(context));
-            call.end(self.provider.unwrap(wrap, context, reason, deadline).await)
+            let outcome = self.provider.unwrap(wrap, context, reason, deadline).await;
+            self.standing.note(outcome.as_ref().map(drop), Instant::now());
+            call.end(outcome)
         })
     }
 
@@ -135,11 +149,20 @@ impl KeyProvider for Recorded {
     fn health(&self, probe: Probe) -> BoxFuture<'_, Health> {
         Box::pin(async move {
             if probe == Probe::Shallow {
-                return self.provider.health(probe).await;
+                let health = self.provider.health(probe).await;
+                if health.state != HealthState::Ready {
+                    self.standing.suspect();
+                }
+                return health;
             }
             let call = self.begin("probe", Reason::Health, None);
             let health = self.provider.health(probe).await;
             let _ = call.end(health.error.clone().map_or(Ok(()), Err));
+            if health.state == HealthState::Ready {
+                self.standing.note(Ok(()), Instant::now());
+            } else {
+                self.standing.suspect();
+            }
             health
         })
     }

@@ -46,10 +46,11 @@ pub async fn import(
     generation_min: u64,
     replace_damaged: bool,
 ) -> Result<Imported, KeyringFault> {
+    let provider = parts.provider();
     let local = LocalCopy::new(parts.options.local);
     let cache = KeyCache::new(parts.options.cache_ttl, 1, std::sync::Arc::clone(&parts.metrics));
     let loader = Loader {
-        provider: &parts.provider,
+        provider: &provider,
         control: parts.control.as_ref(),
         local: &local,
         cache: &cache,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cryptoki::error::{Error, RvError};
+use cryptoki::object::AttributeType;
+use cryptoki::session::SessionState;
 use sceau_keys::{KEY_BYTES, WrapScheme};
 use sceau_kms::{KeyError, RANDOM_BYTES_MAX};
 use zeroize::Zeroizing;
@@ -131,11 +133,28 @@ impl Worker {
             Op::Random => self.random(bench, &request.body),
             Op::Canary if self.canary.holds(bench) => Ok(Secret::default()),
             Op::Canary => Err(Trouble::Device(KeyError::Internal)),
+            Op::Look => self.look(bench),
             Op::Describe => {
                 let audit = serde_json::to_vec(&audit::audit(bench, &self.canary.rung)).map(Zeroizing::new);
                 audit.map_err(|_| Trouble::Final(KeyError::Internal))
             }
             Op::Setup | Op::Shutdown => Err(Trouble::Final(KeyError::Internal)),
+        }
+    }
+
+    /// Whether session, login and handle are still what they were; no cryptographic operation. A library
+    /// that answers for the session by itself has to ask its device for the attribute.
+    fn look(&self, bench: &Bench) -> Result<Secret, Trouble> {
+        let looked = bench.session.get_session_info().and_then(|info| {
+            let told = bench.session.get_attributes(bench.key, &[AttributeType::Class])?;
+            Ok((info.session_state(), told))
+        });
+        match looked {
+            Ok((SessionState::RoUser | SessionState::RwUser, told)) if !told.is_empty() => {
+                Ok(Secret::default())
+            }
+            Ok(_) => Err(Trouble::Device(KeyError::Internal)),
+            Err(error) => Err(self.trouble(bench, &Fail::Token(error), KeyError::Internal)),
         }
     }
 
