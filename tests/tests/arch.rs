@@ -25,7 +25,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sceau-envelope", &["sceau-keys"]),
     ("sceau-policy", &["sceau-s3wire", "sceau-keys"]),
     ("sceau-kms", &["sceau-keys"]),
-    ("sceau-kms-pkcs11", &["sceau-kms", "sceau-keys"]),
+    (
+        "sceau-kms-pkcs11",
+        &["sceau-kms", "sceau-keys", "sceau-pkcs11-calls"],
+    ),
+    // Calls of a module: it knows nothing of keys and records.
+    ("sceau-pkcs11-calls", &[]),
     // The HTTPS client of the remote adapters knows errors of key providers, and no keys.
     ("sceau-kms-http", &["sceau-kms"]),
     (
@@ -152,8 +157,8 @@ const EFFECT_WORDS: &[&str] = &[
 
 /// External crates that only one crate may use.
 const ONLY_IN: &[(&str, &str)] = &[
-    ("cryptoki", "sceau-kms-pkcs11"),
-    ("cryptoki-sys", "sceau-pkcs11-shim"),
+    ("cryptoki", "sceau-kms-pkcs11 sceau-pkcs11-calls"),
+    ("cryptoki-sys", "sceau-pkcs11-calls sceau-pkcs11-shim"),
     ("rustls", "sceau-server sceau-kms-http"),
     ("tokio-rustls", "sceau-server sceau-kms-http"),
     ("prometheus", "sceau-server"),
@@ -163,10 +168,16 @@ const ONLY_IN: &[(&str, &str)] = &[
 ];
 
 /// Folders whose sources may say what is otherwise forbidden everywhere, and why.
-const UNSAFE_IN: &[(&str, &str)] = &[(
-    "kms-adapters/pkcs11-shim/src",
-    "a PKCS#11 module is a table of C functions; a test tool, linked into nothing that is shipped",
-)];
+const UNSAFE_IN: &[(&str, &str)] = &[
+    (
+        "kms-adapters/pkcs11-calls/src",
+        "a PKCS#11 module is a table of C functions; runs in the helper process only (decision 0013)",
+    ),
+    (
+        "kms-adapters/pkcs11-shim/src",
+        "a PKCS#11 module is a table of C functions; a test tool, linked into nothing that is shipped",
+    ),
+];
 
 /// Rooms of the server and what each may name. The first part are foundations, the second the walk of a request.
 const ROOMS: &[(&str, &[&str])] = &[

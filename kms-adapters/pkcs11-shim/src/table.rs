@@ -14,7 +14,8 @@ use cryptoki_sys::{
     CK_MECHANISM, CK_MECHANISM_PTR, CK_NOTIFY, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE_PTR, CK_RV,
     CK_SESSION_HANDLE, CK_SESSION_HANDLE_PTR, CK_SESSION_INFO_PTR, CK_SLOT_ID, CK_SLOT_ID_PTR,
     CK_TOKEN_INFO_PTR, CK_ULONG, CK_ULONG_PTR, CK_USER_TYPE, CK_UTF8CHAR_PTR, CK_VOID_PTR, CKF_OS_LOCKING_OK,
-    CKM_AES_GCM, CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_PARAM_INVALID, CKR_OK, Pkcs11,
+    CKM_AES_GCM, CKR_BUFFER_TOO_SMALL, CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_PARAM_INVALID, CKR_OK,
+    Pkcs11,
 };
 
 use crate::control::{self, Effect, GcmIv};
@@ -487,18 +488,28 @@ unsafe extern "C" fn C_Encrypt(
     length: CK_ULONG_PTR,
 ) -> CK_RV {
     call("C_Encrypt", Some(session), |effects| {
+        let iv = remembered_iv(session);
+        // SAFETY: the caller gave `length` as the place that tells the room at `output`, or null.
+        let room = unsafe { length.as_ref() }.copied().unwrap_or(0);
         let code = forward!(C_Encrypt(session, input, input_length, output, length));
         if code != CKR_OK {
             return code;
         }
-        if let Some(iv) = remembered_iv(session) {
-            // SAFETY: after success `length` holds the output's length. Callers of this mode ask for
-            // the length first, so they gave room for the twelve bytes it was told to be longer.
+        if let Some(iv) = iv {
+            // SAFETY: after success `length` holds the output's length, and what is written beyond it is
+            // within the room that the caller told of.
             unsafe {
-                let end = usize::try_from(*length).unwrap_or(0);
-                *length = (*length).saturating_add(IV_BYTES as u64);
+                let end = *length;
+                *length = end.saturating_add(IV_BYTES as u64);
                 if !output.is_null() {
-                    std::ptr::copy_nonoverlapping(iv.as_ptr(), output.add(end), IV_BYTES);
+                    if *length > room {
+                        return CKR_BUFFER_TOO_SMALL;
+                    }
+                    std::ptr::copy_nonoverlapping(
+                        iv.as_ptr(),
+                        output.add(usize::try_from(end).unwrap_or(0)),
+                        IV_BYTES,
+                    );
                 }
             }
         }

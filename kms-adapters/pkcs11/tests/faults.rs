@@ -297,3 +297,16 @@ async fn a_refused_login_is_not_tried_again_by_anyone() {
     assert!(!hsm.room.join("latch").exists());
     assert_eq!(hsm.calls("C_Login"), logins + 2);
 }
+
+/// On a network HSM each call is a round trip.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unwrapping_is_two_calls_of_the_module() {
+    let Some(hsm) = Hsm::new() else { return };
+    let (provider, key, wrap) = start(&hsm).await;
+    let calls = || ["C_DecryptInit", "C_Decrypt"].map(|function| hsm.calls(function));
+    let before = calls();
+    for _ in 0..10 {
+        assert!(unwrap(&provider, &wrap).await.unwrap().ct_eq(&key));
+    }
+    assert_eq!(calls(), before.map(|count| count + 10));
+}

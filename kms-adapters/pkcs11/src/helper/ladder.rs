@@ -5,7 +5,6 @@
 //! passed test. The keys made for trials are session objects and end with their session.
 
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::MechanismType;
 use cryptoki::object::ObjectHandle;
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
@@ -133,8 +132,8 @@ impl Benches for ThrowAway<'_> {
     }
 }
 
-/// The mechanisms of the token that the wrapper knows; `None` if it does not tell.
-fn listed(token: &Token) -> Option<Vec<MechanismType>> {
+/// The mechanisms of the token; `None` if it does not tell.
+fn listed(token: &Token) -> Option<Vec<u64>> {
     let told = token.mechanisms();
     if told.is_none() {
         note("the token does not list its mechanisms");
@@ -142,7 +141,7 @@ fn listed(token: &Token) -> Option<Vec<MechanismType>> {
     told
 }
 
-fn excluded(scheme: WrapScheme, listed: Option<&[MechanismType]>) -> Option<String> {
+fn excluded(scheme: WrapScheme, listed: Option<&[u64]>) -> Option<String> {
     let needed = mechanism(scheme);
     let is_listed = listed.is_none_or(|listed| listed.contains(&needed));
     (!is_listed).then(|| format!("the token has no {needed}"))

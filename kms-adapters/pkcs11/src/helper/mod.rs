@@ -141,13 +141,12 @@ fn open(setup: Setup) -> Result<(Secret, Token, Canary), KeyError> {
         Some(scheme) => (ladder::pinned(&token, scheme)?, Vec::new()),
         None => ladder::choose(&token)?,
     };
-    let info = token.info()?;
-    let version = info.firmware_version();
+    let facts = token.facts()?;
     let report = Report {
-        token_serial: info.serial_number().trim().to_owned(),
-        token_label: info.label().trim().to_owned(),
-        token_model: format!("{} {}", info.manufacturer_id().trim(), info.model().trim()),
-        token_firmware: format!("{}.{}", version.major(), version.minor()),
+        token_serial: facts.serial,
+        token_label: facts.label,
+        token_model: format!("{} {}", facts.manufacturer, facts.model),
+        token_firmware: format!("{}.{}", facts.firmware.0, facts.firmware.1),
         audit: audit::audit(&token.bench()?, &canary.rung),
         scheme: canary.rung.scheme.code(),
         trials,

@@ -5,24 +5,24 @@
 //! because its number may name another key after a new login.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
+use sceau_pkcs11_calls::{Calls, Mechanism, TokenFacts};
 
 use super::fault::{Fault, classify, credential_advice, is_wrong_pin, name};
 use super::note;
 use super::pin::{Pin, forget_wrong, refuse_known_wrong, remember_wrong};
 use super::rung::key_kind;
 use crate::config::misconfigured;
-use crate::frame::Setup;
+use crate::frame::{Secret, Setup};
 
 /// When to ask again after the token did not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -82,13 +82,43 @@ pub(super) struct Bench {
     pub(super) session: Session,
     pub(super) key: ObjectHandle,
     pub(super) kind: KeyKind,
+    calls: Arc<Calls>,
     /// The login this handle belongs to.
     epoch: u64,
+}
+
+impl Bench {
+    /// Encrypts with the key, in one call.
+    pub(super) fn encrypt(&self, mechanism: Mechanism<'_>, input: &[u8]) -> Result<Secret, Error> {
+        self.calls.encrypt(&self.session, self.key, mechanism, input)
+    }
+
+    /// Decrypts with the key, in one call.
+    pub(super) fn decrypt(&self, mechanism: Mechanism<'_>, input: &[u8]) -> Result<Secret, Error> {
+        self.calls.decrypt(&self.session, self.key, mechanism, input)
+    }
+
+    /// Signs with the key, in one call.
+    pub(super) fn sign(&self, mechanism: Mechanism<'_>, input: &[u8]) -> Result<Secret, Error> {
+        self.calls.sign(&self.session, self.key, mechanism, input)
+    }
+
+    /// Wraps another key of `length` bytes with the key, in one call.
+    pub(super) fn wrap_key(
+        &self,
+        mechanism: Mechanism<'_>,
+        other: ObjectHandle,
+        length: usize,
+    ) -> Result<Secret, Error> {
+        self.calls
+            .wrap_key(&self.session, self.key, mechanism, other, length)
+    }
 }
 
 /// The chosen token of a loaded module.
 pub(super) struct Token {
     module: Pkcs11,
+    calls: Arc<Calls>,
     slot: Slot,
     setup: Setup,
     /// Does no work; keeps the login while workers' sessions come and go.
@@ -101,6 +131,8 @@ impl Token {
     /// Loads the module and finds the one token that matches. No login yet.
     pub(super) fn find(setup: Setup) -> Result<Self, KeyError> {
         let module = Pkcs11::new(&setup.module)
+            .map_err(|error| misconfigured(format!("the PKCS#11 module does not load: {error}")))?;
+        let calls = Calls::of(&setup.module)
             .map_err(|error| misconfigured(format!("the PKCS#11 module does not load: {error}")))?;
         module
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
@@ -116,10 +148,10 @@ impl Token {
         }
         let mut found = None;
         for slot in slots.iter().copied() {
-            let Ok(info) = module.get_token_info(slot) else {
+            let Ok(facts) = calls.token(slot) else {
                 continue;
             };
-            if !matches_setup(&info, &setup) {
+            if !matches_setup(&facts, &setup) {
                 continue;
             }
             if found.replace(slot).is_some() {
@@ -136,6 +168,7 @@ impl Token {
         })?;
         Ok(Self {
             module,
+            calls: Arc::new(calls),
             slot,
             setup,
             anchor: Mutex::new(None),
@@ -147,9 +180,9 @@ impl Token {
         &self.setup
     }
 
-    pub(super) fn info(&self) -> Result<TokenInfo, KeyError> {
-        self.module
-            .get_token_info(self.slot)
+    pub(super) fn facts(&self) -> Result<TokenFacts, KeyError> {
+        self.calls
+            .token(self.slot)
             .map_err(|error| unavailable("reading the token", &error))
     }
 
@@ -161,7 +194,7 @@ impl Token {
             return Ok(());
         }
         *anchor = None;
-        refuse_risky_login(&self.info()?)?;
+        refuse_risky_login(&self.facts()?)?;
         let session = self
             .module
             .open_ro_session(self.slot)
@@ -202,9 +235,9 @@ impl Token {
             .map_err(|error| unavailable("opening a writing session", &error))
     }
 
-    /// What the token says it can do, as far as the wrapper knows the names.
-    pub(super) fn mechanisms(&self) -> Option<Vec<MechanismType>> {
-        self.module.get_mechanism_list(self.slot).ok()
+    /// What the token says it can do, by the numbers of the mechanisms.
+    pub(super) fn mechanisms(&self) -> Option<Vec<u64>> {
+        self.calls.mechanisms(self.slot).ok()
     }
 
     /// The number of the present login.
@@ -224,6 +257,7 @@ impl Token {
             session,
             key,
             kind,
+            calls: Arc::clone(&self.calls),
             epoch,
         })
     }
@@ -234,6 +268,7 @@ impl Token {
             session,
             key,
             kind,
+            calls: Arc::clone(&self.calls),
             epoch: self.epoch(),
         }
     }
@@ -297,9 +332,9 @@ impl Token {
     }
 }
 
-fn matches_setup(info: &TokenInfo, setup: &Setup) -> bool {
-    let is_serial = |wanted: &String| info.serial_number().trim() == wanted;
-    let is_label = |wanted: &String| info.label().trim() == wanted;
+fn matches_setup(facts: &TokenFacts, setup: &Setup) -> bool {
+    let is_serial = |wanted: &String| facts.serial == *wanted;
+    let is_label = |wanted: &String| facts.label == *wanted;
     setup.token_serial.as_ref().is_none_or(is_serial) && setup.token_label.as_ref().is_none_or(is_label)
 }
 
@@ -309,14 +344,14 @@ fn is_logged_in(anchor: &Session) -> bool {
 }
 
 /// Refuses to log in where one more wrong PIN would lock the token, or where it cannot succeed.
-fn refuse_risky_login(info: &TokenInfo) -> Result<(), KeyError> {
-    let what = if info.user_pin_locked() {
+fn refuse_risky_login(facts: &TokenFacts) -> Result<(), KeyError> {
+    let what = if facts.user_pin_locked() {
         "the user PIN is locked; unlock it with the HSM's tools, then restart"
-    } else if info.user_pin_final_try() {
+    } else if facts.user_pin_final_try() {
         "one more wrong PIN locks the token; log in once with the HSM's tools, then restart"
-    } else if info.user_pin_to_be_changed() {
+    } else if facts.user_pin_to_be_changed() {
         "the user PIN has expired; change it with the HSM's tools, then restart"
-    } else if !info.user_pin_initialized() {
+    } else if !facts.user_pin_initialized() {
         "the token has no user PIN yet; set it with the HSM's tools, then restart"
     } else {
         return Ok(());

@@ -11,17 +11,17 @@
 use aws_lc_rs::rsa::{
     OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey, PublicKeyComponents,
 };
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::Mechanism as WrapperMechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use sceau_keys::KEY_BYTES;
+use sceau_pkcs11_calls::Mechanism;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::super::token::Bench;
 use super::{Context, Fail, Way, Wrapped};
-use crate::form::{BOUND_BYTES, KW_BYTES, MODULUS_BYTES, SALT_BYTES};
+use crate::form::{BOUND_BYTES, MODULUS_BYTES, SALT_BYTES};
 use crate::frame::Secret;
 
 fn digest(iv: &[u8], context: &Context) -> [u8; 32] {
@@ -63,17 +63,15 @@ pub(super) fn wrap_kw(
     let mut salt = [0; SALT_BYTES];
     getrandom::fill(&mut salt).map_err(|_| Fail::Check("no randomness"))?;
     let both = bind(&salt, context, key);
-    let mut blob = match way {
+    let blob = match way {
         Way::WrapKey => wrap_object(bench, &both)?,
         Way::Plain | Way::Encrypt | Way::IvWrittenBack | Way::IvAppended => {
-            bench.session.encrypt(&Mechanism::AesKeyWrap, bench.key, &both)?
+            bench.encrypt(Mechanism::AesKeyWrap, &both)?
         }
     };
-    // The wrapper does not cut its buffer where a token first asks for more room than it then needs.
-    blob.truncate(KW_BYTES);
     Ok(Wrapped {
         iv: salt.to_vec(),
-        blob,
+        blob: blob.to_vec(),
     })
 }
 
@@ -87,7 +85,7 @@ pub(super) fn unwrap_kw(
     let both = match way {
         Way::WrapKey => unwrap_object(bench, blob)?,
         Way::Plain | Way::Encrypt | Way::IvWrittenBack | Way::IvAppended => {
-            Zeroizing::new(bench.session.decrypt(&Mechanism::AesKeyWrap, bench.key, blob)?)
+            bench.decrypt(Mechanism::AesKeyWrap, blob)?
         }
     };
     open(salt, context, &both)
@@ -104,13 +102,13 @@ fn passing() -> Vec<Attribute> {
     ]
 }
 
-fn wrap_object(bench: &Bench, both: &Secret) -> Result<Vec<u8>, Fail> {
+fn wrap_object(bench: &Bench, both: &Secret) -> Result<Secret, Fail> {
     let mut template = passing();
     template.push(Attribute::Value(both.to_vec()));
     let object = bench.session.create_object(&template);
     wipe(&mut template);
     let object = object?;
-    let blob = bench.session.wrap_key(&Mechanism::AesKeyWrap, bench.key, object);
+    let blob = bench.wrap_key(Mechanism::AesKeyWrap, object, both.len());
     destroy(bench, object);
     Ok(blob?)
 }
@@ -118,7 +116,7 @@ fn wrap_object(bench: &Bench, both: &Secret) -> Result<Vec<u8>, Fail> {
 fn unwrap_object(bench: &Bench, blob: &[u8]) -> Result<Secret, Fail> {
     let object = bench
         .session
-        .unwrap_key(&Mechanism::AesKeyWrap, bench.key, blob, &passing())?;
+        .unwrap_key(&WrapperMechanism::AesKeyWrap, bench.key, blob, &passing())?;
     let value = bench.session.get_attributes(object, &[AttributeType::Value]);
     destroy(bench, object);
     match value?.pop() {
@@ -181,12 +179,6 @@ pub(super) fn wrap_oaep(
 }
 
 pub(super) fn unwrap_oaep(bench: &Bench, context: &Context, blob: &[u8]) -> Result<Secret, Fail> {
-    let parameters = PkcsOaepParams::new(
-        MechanismType::SHA256,
-        PkcsMgfType::MGF1_SHA256,
-        PkcsOaepSource::empty(),
-    );
-    let mechanism = Mechanism::RsaPkcsOaep(parameters);
-    let both = Zeroizing::new(bench.session.decrypt(&mechanism, bench.key, blob)?);
+    let both = bench.decrypt(Mechanism::RsaOaepSha256, blob)?;
     open(&[], context, &both)
 }

@@ -11,8 +11,8 @@
 //! token never sees an error it could be made to report as its own.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use cryptoki::mechanism::Mechanism;
 use sceau_keys::KEY_BYTES;
+use sceau_pkcs11_calls::Mechanism;
 use zeroize::Zeroizing;
 
 use super::super::token::Bench;
@@ -46,7 +46,7 @@ pub(super) fn by_hmac(bench: &Bench, salt: &[u8; SALT_BYTES], context: &Context)
         &KEY_BITS.to_be_bytes(),
     ]
     .concat();
-    let tag = Zeroizing::new(bench.session.sign(&Mechanism::Sha256Hmac, bench.key, &message)?);
+    let tag = bench.sign(Mechanism::Sha256Hmac, &message)?;
     let key = tag
         .as_slice()
         .try_into()
@@ -60,8 +60,8 @@ pub(super) fn by_cbc(bench: &Bench, salt: &[u8; SALT_BYTES], context: &Context) 
     for (number, half) in (1_u16..).zip(key.chunks_exact_mut(BLOCK_BYTES)) {
         let number = number.to_be_bytes();
         let message = [CBC_LABEL, &[0], number.as_slice(), salt, context, &FILL].concat();
-        let mechanism = Mechanism::AesCbc([0; BLOCK_BYTES]);
-        let chain = Zeroizing::new(bench.session.encrypt(&mechanism, bench.key, &message)?);
+        let mechanism = Mechanism::AesCbc { iv: [0; BLOCK_BYTES] };
+        let chain = bench.encrypt(mechanism, &message)?;
         if chain.len() != message.len() {
             return Err(Fail::Check("a CBC ciphertext of another length"));
         }

@@ -4,22 +4,16 @@
 //! mechanisms. Invariant: no IV is used twice on purpose: ours are drawn afresh from the operating system
 //! here, and a token that is to make its own and returns the zeros it was given is refused.
 
-use cryptoki::error::Error;
-use cryptoki::mechanism::Mechanism;
-use cryptoki::mechanism::aead::GcmParams;
 use sceau_keys::KEY_BYTES;
-use zeroize::Zeroizing;
+use sceau_pkcs11_calls::Mechanism;
 
 use super::super::token::Bench;
 use super::{Context, Fail, Wrapped};
 use crate::form::{IV_BYTES, SEALED_BYTES};
 use crate::frame::Secret;
 
-/// Length of the tag in bits.
-const TAG_BITS: u64 = 128;
-
-fn mechanism<'a>(iv: &'a mut [u8], context: &'a Context) -> Result<Mechanism<'a>, Error> {
-    Ok(Mechanism::AesGcm(GcmParams::new(iv, context, TAG_BITS.into())?))
+fn mechanism<'a>(iv: &'a mut [u8], context: &'a Context) -> Mechanism<'a> {
+    Mechanism::AesGcm { iv, aad: context }
 }
 
 /// `aes-gcm/caller-iv`.
@@ -27,15 +21,13 @@ pub(super) fn wrap(bench: &Bench, context: &Context, key: &[u8; KEY_BYTES]) -> R
     let mut iv = [0; IV_BYTES];
     getrandom::fill(&mut iv).map_err(|_| Fail::Check("no randomness"))?;
     let mut given = iv;
-    let blob = bench
-        .session
-        .encrypt(&mechanism(&mut given, context)?, bench.key, key)?;
+    let blob = bench.encrypt(mechanism(&mut given, context), key)?;
     if given != iv {
         return Err(Fail::Check("the token replaced the IV it was given"));
     }
     Ok(Wrapped {
         iv: iv.to_vec(),
-        blob,
+        blob: blob.to_vec(),
     })
 }
 
@@ -46,15 +38,13 @@ pub(super) fn wrap_written_back(
     key: &[u8; KEY_BYTES],
 ) -> Result<Wrapped, Fail> {
     let mut iv = [0; IV_BYTES];
-    let blob = bench
-        .session
-        .encrypt(&mechanism(&mut iv, context)?, bench.key, key)?;
+    let blob = bench.encrypt(mechanism(&mut iv, context), key)?;
     if iv == [0; IV_BYTES] {
         return Err(Fail::Check("the token made no IV: zeros came back"));
     }
     Ok(Wrapped {
         iv: iv.to_vec(),
-        blob,
+        blob: blob.to_vec(),
     })
 }
 
@@ -64,9 +54,7 @@ pub(super) fn wrap_appended(
     context: &Context,
     key: &[u8; KEY_BYTES],
 ) -> Result<Wrapped, Fail> {
-    let mut blob = bench
-        .session
-        .encrypt(&mechanism(&mut [], context)?, bench.key, key)?;
+    let mut blob = bench.encrypt(mechanism(&mut [], context), key)?.to_vec();
     if blob.len() != SEALED_BYTES.saturating_add(IV_BYTES) {
         return Err(Fail::Check("the token appended no IV"));
     }
@@ -77,8 +65,5 @@ pub(super) fn wrap_appended(
 /// Both.
 pub(super) fn unwrap(bench: &Bench, context: &Context, iv: &[u8], blob: &[u8]) -> Result<Secret, Fail> {
     let mut given: [u8; IV_BYTES] = iv.try_into().map_err(|_| Fail::Check("the IV's length"))?;
-    let key = bench
-        .session
-        .decrypt(&mechanism(&mut given, context)?, bench.key, blob)?;
-    Ok(Zeroizing::new(key))
+    Ok(bench.decrypt(mechanism(&mut given, context), blob)?)
 }
