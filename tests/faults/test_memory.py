@@ -10,14 +10,13 @@ import os
 import re
 import time
 import urllib.request
-from types import SimpleNamespace
 
 import pytest
 
 from harness import sof1_keys
-from harness.fronts import Front, boto
-from harness.gateway import Site
+from harness.fronts import Front
 from harness.raw import Endpoint
+from harness.software import SoftwareSite
 
 pytestmark = [
     pytest.mark.gateway,
@@ -25,27 +24,9 @@ pytestmark = [
 ]
 
 
-class SoftwareSite(Site):
-    """A site whose key-encryption key lies in a file, where the test can have it."""
-
-    def __init__(self, folder, store, control_bucket):
-        token = SimpleNamespace(env={}, module="", pin_file="", pass_environment=[])
-        super().__init__(folder, store, token, control_bucket)
-        self.key_file = folder / "kek"
-
-    def config(self, name, *arguments, **options):
-        path = super().config(name, *arguments, **options)
-        text = re.sub(r"\[keys\.pkcs11\].*?(?=\[access\])", f'[keys.insecure_local]\nkey_file = "{self.key_file}"\n',
-                      path.read_text(), flags=re.S)
-        path.write_text(text.replace('provider = "pkcs11"', 'provider = "insecure-local"'))
-        return path
-
-
 @pytest.fixture(scope="module")
 def front(work, store):
-    site = SoftwareSite(work / "memory-site", store, "memory-control")
-    boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
-    site.enrol()
+    site = SoftwareSite(work / "memory-site", store, "memory-control").begin()
     gateway = site.start("memory", keys='cache_ttl = "300s"\nrefresh = "60s"')
     yield Front("memory", gateway, work / "memory", store)
     site.stop()
