@@ -49,6 +49,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::ClientRead,
+        Self::ClientWrite,
+        Self::RangeRead,
+        Self::Copy,
+        Self::Multipart,
+        Self::Listing,
+        Self::Keyring,
+        Self::Rewrap,
+        Self::Scan,
+        Self::Health,
+        Self::Enrolment,
+        Self::BreakGlass,
+    ];
+
     /// Stable code between processes and in records.
     pub fn code(self) -> u8 {
         match self {

@@ -10,15 +10,39 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use sceau_kms::Reason;
 use sceau_s3wire::error::ErrorCode;
 
 use super::labels::{CacheOutcome, Direction, DropCause, Phase, ReloadSource};
-use crate::error::Kind;
+use crate::error::{Kind, Side};
 
 /// The same buckets for every latency, in seconds, so that histograms can be compared.
 const LATENCY_BUCKETS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
 ];
+
+/// The operation that has its series from the start.
+const SAMPLE_OPERATION: &str = "GetObject";
+
+/// Refusals before authorization that are counted apart.
+const AUTH_FAILURES: [ErrorCode; 7] = [
+    ErrorCode::AuthorizationHeaderMalformed,
+    ErrorCode::AuthorizationQueryParametersError,
+    ErrorCode::ExpiredToken,
+    ErrorCode::InvalidAccessKeyId,
+    ErrorCode::InvalidToken,
+    ErrorCode::RequestTimeTooSkewed,
+    ErrorCode::SignatureDoesNotMatch,
+];
+
+/// What became of a reload.
+const RELOAD_OUTCOMES: [&str; 2] = ["ok", "refused"];
+
+/// What became of a look at an issuer's keys.
+const ISSUER_OUTCOMES: [&str; 2] = ["ok", "failed"];
+
+/// What the policy said to a use of keys.
+const DECISIONS: [&str; 2] = ["allowed", "denied"];
 
 /// All metrics of the process. Cloning is cheap and shares the counts.
 #[derive(Clone)]
@@ -202,11 +226,42 @@ impl Metrics {
         }
         for source in ReloadSource::ALL {
             self.reload_success.with_label_values(&[source.label()]).set(1);
+            for outcome in RELOAD_OUTCOMES {
+                self.reloads.with_label_values(&[source.label(), outcome]);
+            }
         }
+        for code in AUTH_FAILURES {
+            self.auth_failures.with_label_values(&[code.code()]);
+        }
+        // One member of each family whose labels are open lists, so that the family is there.
+        for class in ["2xx", "4xx", "5xx"] {
+            self.requests.with_label_values(&[SAMPLE_OPERATION, class]);
+        }
+        for outcome in ["answered", "4xx", "5xx", "failed"] {
+            self.upstream_requests.with_label_values(&[outcome]);
+        }
+        self.request_seconds.with_label_values(&[SAMPLE_OPERATION]);
+        self.policy_denials.with_label_values(&[SAMPLE_OPERATION]);
+        self.sts_requests
+            .with_label_values(&["AssumeRoleWithWebIdentity", "ok"]);
         for kind in [
             "tag", "length", "context", "header", "tags", "trailer", "range", "policy",
         ] {
             self.integrity_failures.with_label_values(&[kind]);
+        }
+        for reason in Reason::ALL {
+            for decision in DECISIONS {
+                self.key_uses.with_label_values(&[reason.name(), decision]);
+            }
+        }
+        for outcome in ISSUER_OUTCOMES {
+            self.issuer_looks.with_label_values(&[outcome]);
+        }
+        for (side, code) in [
+            (Side::Gateway, ErrorCode::SlowDown),
+            (Side::Gateway, ErrorCode::InternalError),
+        ] {
+            self.request_errors.with_label_values(&[side.name(), code.code()]);
         }
     }
 
@@ -223,15 +278,9 @@ impl Metrics {
             .inc();
         match kind {
             Kind::Integrity(class) => self.integrity_failures.with_label_values(&[class.name()]).inc(),
-            Kind::Client(
-                ErrorCode::AuthorizationHeaderMalformed
-                | ErrorCode::AuthorizationQueryParametersError
-                | ErrorCode::ExpiredToken
-                | ErrorCode::InvalidAccessKeyId
-                | ErrorCode::InvalidToken
-                | ErrorCode::RequestTimeTooSkewed
-                | ErrorCode::SignatureDoesNotMatch,
-            ) => self.auth_failures.with_label_values(&[code.code()]).inc(),
+            Kind::Client(code) if AUTH_FAILURES.contains(code) => {
+                self.auth_failures.with_label_values(&[code.code()]).inc();
+            }
             Kind::Client(_)
             | Kind::Answer(_)
             | Kind::NotSealed
@@ -297,7 +346,8 @@ impl Metrics {
 
     /// The keys of an identity provider were looked at.
     pub fn issuer_look(&self, is_success: bool) {
-        let outcome = if is_success { "ok" } else { "failed" };
+        let [ok, failed] = ISSUER_OUTCOMES;
+        let outcome = if is_success { ok } else { failed };
         self.issuer_looks.with_label_values(&[outcome]).inc();
     }
 
@@ -329,7 +379,8 @@ impl Metrics {
 
     /// The policy was asked about a use of an epoch key.
     pub fn key_use(&self, reason: &'static str, is_permitted: bool) {
-        let decision = if is_permitted { "allowed" } else { "denied" };
+        let [allowed, denied] = DECISIONS;
+        let decision = if is_permitted { allowed } else { denied };
         self.key_uses.with_label_values(&[reason, decision]).inc();
     }
 
@@ -357,7 +408,8 @@ impl Metrics {
 
     /// A changed source was loaded, or refused and the old one kept.
     pub fn reload(&self, source: ReloadSource, is_success: bool) {
-        let outcome = if is_success { "ok" } else { "refused" };
+        let [ok, refused] = RELOAD_OUTCOMES;
+        let outcome = if is_success { ok } else { refused };
         self.reloads.with_label_values(&[source.label(), outcome]).inc();
         self.reload_success
             .with_label_values(&[source.label()])
