@@ -4,7 +4,7 @@
 //! and removed. Invariant: every stage says what
 //! it found, how long it took, and what to do; later stages run where earlier failures let them.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,9 @@ use clap::Args;
 use http::{Method, header};
 use sceau_kms::{HealthState, KeyProvider, Probe, Severity};
 use sceau_server::access::AccessFiles;
-use sceau_server::config::{Config, FolderMarkers, ProviderConfig, StsConfig, read_secret_file};
+use sceau_server::config::{
+    Config, CredentialsSource, FolderMarkers, ProviderConfig, StsConfig, read_secret_file,
+};
 use sceau_server::keyring::{ControlCopy, KeyringFault};
 use sceau_server::listen;
 use sceau_server::sts::Sts;
@@ -160,11 +162,16 @@ async fn run_stages(report: &mut Report, config: Config) -> Result<(), Failure> 
 
 /// Permissions of every file that holds a secret, and what TLS needs.
 fn files(config: &Config) -> Stage {
-    let mut secrets: Vec<&PathBuf> = vec![&config.access.credentials];
+    let mut secrets: Vec<&Path> = vec![&config.access.credentials];
+    if let CredentialsSource::Static { secret, .. } = &config.store.credentials {
+        secrets.extend(secret.file());
+    }
     match &config.keys.provider {
         ProviderConfig::InsecureLocal { key_file } => secrets.push(key_file),
         ProviderConfig::Transit(transit) => secrets.push(&transit.token_file),
-        ProviderConfig::Pkcs11(pkcs11) => secrets.extend(pkcs11.all().map(|endpoint| &endpoint.pin_file)),
+        ProviderConfig::Pkcs11(pkcs11) => {
+            secrets.extend(pkcs11.all().filter_map(|endpoint| endpoint.pin.file()))
+        }
     }
     if let Some(tls) = &config.listen.tls {
         secrets.push(&tls.key);

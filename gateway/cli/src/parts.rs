@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use clap::Args;
 use sceau_envelope::keyring::{EnrolledKek, UnverifiedKeyring};
-use sceau_keys::WrapScheme;
+use sceau_keys::{SecretText, WrapScheme};
 use sceau_kms::KeyProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
-use sceau_kms_pkcs11::{HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection};
+use sceau_kms_pkcs11::{
+    HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection, ask_on_terminal,
+};
 use sceau_kms_transit::TransitProvider;
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
-    ProviderConfig, StoreSection, TransitConfig, read_secret,
+    ProviderConfig, SecretSource, StoreSection, TransitConfig, is_credential, read_secret,
 };
 use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded};
 use sceau_server::telemetry::{self, Metrics};
@@ -124,12 +126,9 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
             file: file.clone(),
             profile: profile.clone(),
         },
-        CredentialsSource::Static {
-            access_key,
-            secret_file,
-        } => CredentialSource::Static {
+        CredentialsSource::Static { access_key, secret } => CredentialSource::Static {
             access_key: access_key.clone(),
-            secret: read_secret(secret_file).map_err(|error| Failure::config(&error))?,
+            secret: store_secret(access_key, secret)?,
             session_token: None,
         },
     };
@@ -158,6 +157,20 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
         ..StoreConfig::new(section.endpoint.clone(), section.region.clone(), credentials)
     };
     Store::new(config).map_err(Failure::store)
+}
+
+/// The store's secret, from its file or from whoever sits at the terminal.
+fn store_secret(access_key: &str, source: &SecretSource) -> Result<SecretText, Failure> {
+    if let Some(path) = source.file() {
+        return read_secret(path).map_err(|error| Failure::config(&error));
+    }
+    let hint = "where nobody can type, let store.credentials.secret_file name a file, or a credential in a unit with LoadCredential=";
+    let answer = ask_on_terminal(&format!("secret key of {access_key} at the store: ")).map_err(|error| {
+        Failure::usage(format!("the store's secret is to be typed, but: {error}")).with_hint(hint)
+    })?;
+    let text = std::str::from_utf8(&answer).ok().filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Failure::usage("the store's secret was not typed").with_hint(hint))?;
+    Ok(SecretText::new(text.to_owned()))
 }
 
 /// The key provider of the configuration, running.
@@ -267,7 +280,11 @@ pub fn pkcs11(
         serial: config.token_serial.clone(),
         label: config.token_label.clone(),
     };
-    let pin = PinSource::File(config.pin_file.clone());
+    let pin = match &config.pin {
+        SecretSource::File(path) => PinSource::File(path.clone()),
+        SecretSource::Credential(path) => PinSource::Credential(path.clone()),
+        SecretSource::Prompt => PinSource::Prompt,
+    };
     let gcm_iv = match config.profile.as_deref() {
         None => None,
         Some(name) => {
@@ -301,6 +318,7 @@ fn transit(config: &TransitConfig) -> sceau_kms_transit::TransitConfig {
         mount: config.mount.clone(),
         key_label: config.key.clone(),
         key_version: Some(config.key_version),
+        token_is_credential: is_credential(&config.token_file),
         token_file: config.token_file.clone(),
     }
 }

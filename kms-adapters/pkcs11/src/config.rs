@@ -12,6 +12,7 @@ use crate::frame::GcmIv;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sceau_keys::WrapScheme;
 use sceau_kms::KeyError;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Worker threads in the helper unless configured: enough for a millisecond HSM at 4 k operations/s.
@@ -35,10 +36,25 @@ pub struct TokenSelection {
 }
 
 /// Where the helper finds the PIN. The gateway itself never reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PinSource {
-    /// A file that only its owner may read, for example a systemd credential.
+    /// A file that only its owner may read.
     File(PathBuf),
+    /// A file in the credentials directory of a systemd service. There the bits of the group may be the mask of
+    /// the access list by which systemd lets the service's user read it.
+    Credential(PathBuf),
+    /// Asked for on the terminal that the helper was started from, and kept by that helper until it ends.
+    Prompt,
+}
+
+impl PinSource {
+    /// The file, unless somebody is asked.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Credential(path) => Some(path),
+            Self::Prompt => None,
+        }
+    }
 }
 
 /// The program that becomes the helper: the gateway's own binary with its hidden sub-command.
@@ -148,8 +164,8 @@ impl Pkcs11Config {
             return Err(misconfigured("this scheme is none of PKCS#11 keys"));
         }
         self.key_id_bytes()?;
-        let PinSource::File(pin) = &self.pin;
-        if !pin.is_absolute() || !self.helper.program.is_absolute() {
+        let pin = self.pin.file();
+        if pin.is_some_and(|pin| !pin.is_absolute()) || !self.helper.program.is_absolute() {
             return Err(misconfigured(
                 "the paths of the PIN file and of the helper must be absolute",
             ));

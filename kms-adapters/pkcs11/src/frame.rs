@@ -18,6 +18,8 @@ use sceau_kms::KeyError;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::config::PinSource;
+
 /// Longest frame in bytes, without its length.
 pub(crate) const FRAME_BYTES_MAX: usize = 4096;
 /// Longest text of an error in bytes, so that it fits a frame.
@@ -100,7 +102,7 @@ pub(crate) struct Setup {
     pub(crate) token_label: Option<String>,
     pub(crate) key_label: String,
     pub(crate) key_id: Option<Vec<u8>>,
-    pub(crate) pin_file: String,
+    pub(crate) pin: PinSource,
     pub(crate) pin_latch: Option<String>,
     pub(crate) workers: usize,
     /// Code of the pinned scheme; none before enrolment.

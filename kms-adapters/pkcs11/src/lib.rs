@@ -22,6 +22,7 @@ mod link;
 mod profile;
 mod provider;
 mod supervise;
+mod terminal;
 
 pub use config::{HelperCommand, PinSource, Pkcs11Config, TokenSelection, WORKERS_DEFAULT, WORKERS_MAX};
 pub use enrol::{Enrolment, GeneratedKey, Trial, enrolment_context, generate_kek, probe};
@@ -30,3 +31,4 @@ pub use group::{ENDPOINTS_MAX, Pkcs11Group};
 pub use helper::helper_main;
 pub use profile::{Basis, PROFILES, Profile};
 pub use provider::Pkcs11Provider;
+pub use terminal::ask_on_terminal;

@@ -28,6 +28,8 @@ use crate::supervise::PENDING_MAX;
 
 /// Time for the helper to load the module, log in and test the key. A network HSM may need seconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// The same where somebody has to type the PIN first; longer than the terminal waits for it.
+const START_LIMIT_ASKING: Duration = Duration::from_secs(150);
 /// Time for a killed helper to be gone; one stuck in the kernel is left to the runtime.
 const DEATH_LIMIT: Duration = Duration::from_secs(1);
 /// Longest line of the helper's standard error that is logged, in bytes.
@@ -55,8 +57,12 @@ impl Link {
     ) -> Result<(Self, Secret), KeyError> {
         let setup = serde_json::to_vec(&setup(config, module, task)?).map_err(|_| KeyError::Internal)?;
         let mut link = Self::spawn(config)?;
-        link.send(frame::request(0, Op::Setup, START_LIMIT, &setup))?;
-        let first = timeout(START_LIMIT, link.answers.recv()).await;
+        let limit = match config.pin {
+            PinSource::Prompt => START_LIMIT_ASKING,
+            PinSource::File(_) | PinSource::Credential(_) => START_LIMIT,
+        };
+        link.send(frame::request(0, Op::Setup, limit, &setup))?;
+        let first = timeout(limit, link.answers.recv()).await;
         let first = first.ok().flatten().and_then(|bytes| frame::read_answer(&bytes));
         match first {
             Some((0, Ok(body))) => Ok((link, body)),
@@ -122,7 +128,6 @@ impl Link {
 }
 
 fn setup(config: &Pkcs11Config, module: &str, task: Task) -> Result<Setup, KeyError> {
-    let PinSource::File(pin) = &config.pin;
     let text = |path: &Path, what| {
         path.to_str()
             .map(str::to_owned)
@@ -135,7 +140,7 @@ fn setup(config: &Pkcs11Config, module: &str, task: Task) -> Result<Setup, KeyEr
         token_label: config.token.label.clone(),
         key_label: config.key_label.clone(),
         key_id: config.key_id_bytes()?,
-        pin_file: text(pin, "the PIN file's path is not UTF-8")?,
+        pin: config.pin.clone(),
         pin_latch: config
             .pin_latch
             .as_deref()

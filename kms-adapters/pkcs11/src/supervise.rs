@@ -411,7 +411,7 @@ impl Supervisor {
 
 /// What tells one state of the PIN file from another, without reading it; `None` if it is not there.
 async fn pin_facts(pin: &PinSource) -> Option<(u64, i64, i64)> {
-    let PinSource::File(path) = pin;
+    let path = pin.file()?;
     let facts = tokio::fs::metadata(path).await.ok()?;
     Some((facts.ino(), facts.ctime(), facts.ctime_nsec()))
 }

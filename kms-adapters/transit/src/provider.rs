@@ -52,6 +52,9 @@ pub struct TransitConfig {
     pub key_version: Option<u32>,
     /// File with the token, mode 0600.
     pub token_file: PathBuf,
+    /// Whether that file is in the folder of systemd credentials, where the bits of the group may be the mask of
+    /// the access list by which the service's user may read it.
+    pub token_is_credential: bool,
 }
 
 /// A wrap of a known key, and when it was last tried.
@@ -167,7 +170,10 @@ impl TransitProvider {
             .method(method)
             .uri(uri)
             .header("x-vault-request", "true")
-            .header("x-vault-token", token::read(&self.config.token_file)?);
+            .header(
+                "x-vault-token",
+                token::read(&self.config.token_file, self.config.token_is_credential)?,
+            );
         if let Some(namespace) = &self.config.namespace {
             request = request.header("x-vault-namespace", namespace);
         }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Reads the token. Done for every call, so that an agent that renews it needs to tell nobody.
-pub(crate) fn read(path: &Path) -> Result<HeaderValue, KeyError> {
+pub(crate) fn read(path: &Path, is_credential: bool) -> Result<HeaderValue, KeyError> {
     let operator = |what: &str| KeyError::NeedsOperator {
         what: format!("{}: {what}", path.display()),
     };
@@ -24,7 +24,8 @@ pub(crate) fn read(path: &Path) -> Result<HeaderValue, KeyError> {
     let facts = file
         .metadata()
         .map_err(|_| operator("the token file cannot be inspected"))?;
-    if !facts.is_file() || facts.mode() & 0o077 != 0 {
+    let forbidden = if is_credential { 0o037 } else { 0o077 };
+    if !facts.is_file() || facts.mode() & forbidden != 0 {
         return Err(operator(
             "the token file must be a plain file that only its owner may read (mode 0600)",
         ));

@@ -11,7 +11,9 @@ mod file;
 mod key_uri;
 mod resolve;
 mod secret_file;
+mod secret_source;
 mod sts;
+mod suggestion;
 mod units;
 
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ use serde::Deserialize;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
+pub use secret_source::{SecretSource, is_credential};
 pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable, is_loopback};
 
 /// Everything the file says, resolved.
@@ -130,7 +133,7 @@ pub struct StoreSection {
 /// Where the store credentials come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialsSource {
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; with software keys only.
     Environment,
     /// A shared credentials file.
     Profile {
@@ -143,8 +146,8 @@ pub enum CredentialsSource {
     Static {
         /// Public part.
         access_key: String,
-        /// File that holds the secret as one line.
-        secret_file: PathBuf,
+        /// Where the secret comes from, one line.
+        secret: SecretSource,
     },
 }
 
@@ -208,8 +211,8 @@ pub struct Pkcs11Config {
     pub key_id: Option<String>,
     /// Version number recorded in wraps. Default 1.
     pub key_version: u32,
-    /// File that holds the user PIN; read by the helper process only.
-    pub pin_file: PathBuf,
+    /// Where the user PIN comes from; read by the helper process only.
+    pub pin: SecretSource,
     /// Sessions used at once. Default 8: about what a network HSM answers in parallel per client.
     pub workers: u16,
     /// How keys are wrapped. Default: at enrolment the first scheme that the token carries, afterwards the

@@ -17,11 +17,12 @@ use super::file::{
 };
 use super::key_uri::KeyUri;
 use super::sts::{self, FileSts};
+use super::suggestion::with_suggestion;
 use super::units::DurationText;
 use super::{
     AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig,
-    LimitsConfig, ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, StoreSection,
-    StsConfig, TlsFiles, TransitConfig,
+    LimitsConfig, ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, SecretSource,
+    StoreSection, StsConfig, TlsFiles, TransitConfig,
 };
 
 /// Longest name of a region, in bytes.
@@ -118,14 +119,48 @@ impl Resolver<'_> {
         self.folder.join(path)
     }
 
+    fn secret(&mut self, key: &'static str, written: &Path) -> SecretSource {
+        SecretSource::parse(written, self.folder).unwrap_or_else(|why| {
+            self.problem(key, why);
+            SecretSource::Prompt
+        })
+    }
+
+    /// A secret that is read again and again, so that nobody can be asked for it.
+    fn secret_path(&mut self, key: &'static str, written: &Path) -> PathBuf {
+        match SecretSource::parse(written, self.folder) {
+            Ok(SecretSource::File(path) | SecretSource::Credential(path)) => return path,
+            Ok(SecretSource::Prompt) => self.problem(
+                key,
+                "cannot be asked for: name a file, or a systemd credential in a unit with LoadCredential=",
+            ),
+            Err(why) => self.problem(key, why),
+        }
+        PathBuf::new()
+    }
+
+    /// Whoever can look at the environment of a process has what is in it, and children inherit it.
+    fn check_environment(&mut self, store: Option<&StoreSection>, keys: Option<&KeysConfig>) {
+        let is_environment = store.is_some_and(|store| store.credentials == CredentialsSource::Environment);
+        let is_development =
+            keys.is_none_or(|keys| matches!(keys.provider, ProviderConfig::InsecureLocal { .. }));
+        if is_environment && !is_development {
+            self.problem(
+                "store.credentials",
+                "source = \"environment\" is for software keys only: use a file, a systemd credential or a profile",
+            );
+        }
+    }
+
     /// `None` always comes with at least one problem.
     fn config(&mut self, file: FileConfig) -> Option<Config> {
         let listen = self.listen(file.listen);
         let store = self.store(file.store);
         let keys = self.keys(file.keys);
+        self.check_environment(store.as_ref(), keys.as_ref());
         let limits = self.limits(&file.limits);
         let access = AccessConfig {
-            credentials: self.path(file.access.credentials),
+            credentials: self.secret_path("access.credentials", &file.access.credentials),
             policy: self.path(file.access.policy),
             reload: self.duration("access.reload", file.access.reload, Duration::from_secs(2)),
         };
@@ -195,7 +230,7 @@ impl Resolver<'_> {
         }
         let tls = file.tls.map(|tls| TlsFiles {
             cert: self.path(tls.cert),
-            key: self.path(tls.key),
+            key: self.secret_path("listen.tls.key", &tls.key),
         });
         ListenConfig {
             data,
@@ -258,7 +293,7 @@ impl Resolver<'_> {
             (FileCredentialsSource::Static, Some(access_key), Some(secret_file)) => {
                 Some(CredentialsSource::Static {
                     access_key,
-                    secret_file: self.path(secret_file),
+                    secret: self.secret("store.credentials.secret_file", &secret_file),
                 })
             }
             (FileCredentialsSource::Static, _, _) => {
@@ -277,7 +312,7 @@ impl Resolver<'_> {
                 self.transit(transit).map(ProviderConfig::Transit)
             }
             (FileProvider::InsecureLocal, None, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
-                key_file: self.path(local.key_file),
+                key_file: self.secret_path("keys.insecure_local.key_file", &local.key_file),
             }),
             (chosen, pkcs11, transit, local) => {
                 let tables = (pkcs11.is_some() || transit.is_some(), local.is_some());
@@ -340,6 +375,17 @@ impl Resolver<'_> {
                 endpoint: Vec::new(),
             });
             first.endpoints.extend(endpoint);
+        }
+        if first
+            .all()
+            .filter(|endpoint| endpoint.pin == SecretSource::Prompt)
+            .count()
+            > 1
+        {
+            self.problem(
+                "keys.pkcs11.pin_file",
+                "only one PIN can be asked for; credentials are, outside of the unit that has them",
+            );
         }
         Some(first)
     }
@@ -435,7 +481,7 @@ impl Resolver<'_> {
             key_label,
             key_id: file.key_id,
             key_version: file.key_version.unwrap_or(1),
-            pin_file: self.path(pin_file),
+            pin: self.secret("keys.pkcs11.pin_file", &pin_file),
             workers: file.workers.unwrap_or(8),
             pass_environment: file.pass_environment,
             endpoints: Vec::new(),
@@ -461,7 +507,7 @@ impl Resolver<'_> {
             namespace: file.namespace,
             key: file.key,
             key_version: file.key_version.unwrap_or(1),
-            token_file: self.path(file.token_file),
+            token_file: self.secret_path("keys.transit.token_file", &file.token_file),
             ca_file: file.ca_file.map(|path| self.path(path)),
             address: address?,
         })
@@ -548,45 +594,4 @@ fn is_host_name(name: &str) -> bool {
 
 fn is_bucket_name(name: &str) -> bool {
     (3..=63).contains(&name.len()) && is_host_name(name)
-}
-
-/// Adds "did you mean" to an unknown-key or unknown-value report when one expected name is near.
-fn with_suggestion(error: &toml::de::Error) -> String {
-    let report = error.to_string();
-    let report = report.trim_end();
-    let mut names = error.message().split('`').skip(1).step_by(2);
-    let Some(found) = names.next().filter(|_| error.message().starts_with("unknown ")) else {
-        return report.to_owned();
-    };
-    match names.map(|name| (edit_distance(found, name), name)).min() {
-        Some((distance, name)) if distance <= 3 && distance < name.len() => {
-            format!("{report}\nhelp: did you mean `{name}`?")
-        }
-        _ => report.to_owned(),
-    }
-}
-
-/// Levenshtein distance; names here are short, so the quadratic cost is nothing.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        for (cell, to) in row
-            .iter_mut()
-            .zip(std::iter::once(None).chain(b.bytes().map(Some)))
-        {
-            let Some(to) = to else {
-                *cell = left;
-                continue;
-            };
-            let substitution = diagonal.saturating_add(usize::from(from != to));
-            diagonal = *cell;
-            left = substitution
-                .min(left.saturating_add(1))
-                .min(cell.saturating_add(1));
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }

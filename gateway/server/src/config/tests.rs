@@ -13,7 +13,7 @@ const SMALL: &str = r#"version = 1
 [store]
 endpoint = "http://127.0.0.1:8333"
 control_bucket = "control"
-credentials = { source = "environment" }
+credentials = { source = "profile" }
 [keys]
 provider = "insecure-local"
 keyring = "state/keyring"
@@ -206,14 +206,11 @@ fn software_keys_and_an_hsm_refuse_each_other() {
 #[test]
 fn credentials_of_another_source_are_refused() {
     let mixed = SMALL.replace(
-        "source = \"environment\"",
-        "source = \"environment\", access_key = \"AK\"",
+        "source = \"profile\"",
+        "source = \"profile\", access_key = \"AK\"",
     );
     assert!(refusal(&mixed).0.contains("belong to source = \"static\""));
-    let half = SMALL.replace(
-        "source = \"environment\"",
-        "source = \"static\", access_key = \"AK\"",
-    );
+    let half = SMALL.replace("source = \"profile\"", "source = \"static\", access_key = \"AK\"");
     assert!(refusal(&half).0.contains("needs access_key and secret_file"));
 }
 
@@ -280,6 +277,37 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
     };
     assert_eq!(problems.len(), 1, "{error}");
     assert!(problems[0].message.contains("refuses to be used with"), "{error}");
+}
+
+#[test]
+fn production_keys_and_credentials_in_the_environment_refuse_each_other() {
+    let hsm = "module = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"prompt:\"";
+    let in_environment = with_hsm(hsm).replace("profile", "environment");
+    let (message, _) = refusal(&in_environment);
+    assert!(
+        message.contains("environment") && message.contains("credential"),
+        "{message}"
+    );
+    let file = with_hsm(hsm).replace(
+        "credentials = { source = \"profile\" }",
+        "credentials = { source = \"static\", access_key = \"A\", secret_file = \"prompt:\" }",
+    );
+    let config = parse(&file).unwrap();
+    let ProviderConfig::Pkcs11(pkcs11) = &config.keys.provider else {
+        panic!("another provider")
+    };
+    assert_eq!(pkcs11.pin, SecretSource::Prompt);
+    assert!(
+        parse(&SMALL.replace("profile", "environment")).is_ok(),
+        "software keys"
+    );
+    let twice = file.replace("[access]", "[[keys.pkcs11.endpoint]]\nmodule = \"/lib/n.so\"\ntoken_label = \"u\"\npin_file = \"prompt:\"\n[access]");
+    assert!(refusal(&twice).0.contains("only one PIN"), "two questions");
+    let asked = file.replace("credentials = \"credentials.toml\"", "credentials = \"prompt:\"");
+    assert!(
+        refusal(&asked).0.contains("cannot be asked for"),
+        "read again and again"
+    );
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! What must not: clients' credentials. Invariant: the secret is held in a wiping type from the
 //! moment it is cut out of its source, and nothing here prints it.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +21,9 @@ use super::error::{CredentialFault, StoreError};
 const PROFILE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest credentials file that is read, in bytes.
 const PROFILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Permissions that nobody but the owner may have on a credentials file.
+const OTHERS: u32 = 0o077;
 
 /// Where the gateway's own credentials come from.
 pub enum CredentialSource {
@@ -191,14 +197,23 @@ fn modified(file: &Path) -> Option<SystemTime> {
 
 /// Reads a local file of at most a megabyte once per change, so the short block is accepted.
 fn read_profile(file: &Path, profile: &str) -> Result<Credentials, CredentialFault> {
-    let size = std::fs::metadata(file)
-        .map_err(|_| CredentialFault::Unreadable)?
-        .len();
-    if size > PROFILE_BYTES_MAX {
+    let unreadable = |_| CredentialFault::Unreadable;
+    // Asked of the open file, so that it cannot be exchanged in between.
+    let file = File::open(file).map_err(unreadable)?;
+    let facts = file.metadata().map_err(unreadable)?;
+    if facts.mode() & OTHERS != 0 {
+        return Err(CredentialFault::Open);
+    }
+    if facts.len() > PROFILE_BYTES_MAX {
         return Err(CredentialFault::Unreadable);
     }
-    let text = std::fs::read_to_string(file).map_err(|_| CredentialFault::Unreadable)?;
-    parse_profile(&Zeroizing::new(text), profile)?.checked()
+    // Reserved up front, so that growing does not leave copies behind.
+    let capacity = usize::try_from(facts.len()).unwrap_or(0).saturating_add(1);
+    let mut text = Zeroizing::new(String::with_capacity(capacity));
+    file.take(PROFILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    parse_profile(&text, profile)?.checked()
 }
 
 fn parse_profile(text: &str, profile: &str) -> Result<Found, CredentialFault> {
@@ -235,6 +250,8 @@ fn parse_profile(text: &str, profile: &str) -> Result<Found, CredentialFault> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const FILE: &str = "[default]\naws_access_key_id=A\naws_secret_access_key=s\n\n# note\n[ store ]\n\
@@ -267,6 +284,8 @@ mod tests {
                 format!("[p]\naws_access_key_id={id}\naws_secret_access_key=s\n"),
             )
             .unwrap();
+            let mode = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&file, mode).unwrap();
             let when = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + age);
             std::fs::File::options()
                 .write(true)
@@ -291,6 +310,10 @@ mod tests {
         assert_eq!(provider.at(start + PROFILE_CHECK_INTERVAL * 2).access_key, "two");
         write("", 2);
         assert_eq!(provider.at(start + PROFILE_CHECK_INTERVAL * 4).access_key, "two");
+        write("two", 3);
+        let open = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(&file, open).unwrap();
+        assert_eq!(read_profile(&file, "p").err(), Some(CredentialFault::Open));
         std::fs::remove_file(&file).unwrap();
     }
 }

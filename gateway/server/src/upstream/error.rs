@@ -75,6 +75,8 @@ pub enum CredentialFault {
     Absent,
     /// A value is empty or has characters that no credential has.
     Malformed,
+    /// The credentials file is open to group or others.
+    Open,
     /// The credentials file cannot be read.
     Unreadable,
 }
@@ -121,6 +123,9 @@ impl fmt::Display for StoreError {
             Self::Credentials(CredentialFault::Absent) => f.write_str("no credentials for the store"),
             Self::Credentials(CredentialFault::Malformed) => {
                 f.write_str("malformed credentials for the store")
+            }
+            Self::Credentials(CredentialFault::Open) => {
+                f.write_str("the store's credentials file is open to group or others: chmod 600")
             }
             Self::Credentials(CredentialFault::Unreadable) => {
                 f.write_str("the store's credentials file cannot be read")

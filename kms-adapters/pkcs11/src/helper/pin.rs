@@ -15,15 +15,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki::types::RawAuthPin;
 use data_encoding::HEXLOWER;
+use sceau_keys::{KEY_BYTES, LockedKey, SecretKey};
 use sceau_kms::KeyError;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::note;
-use crate::config::misconfigured;
+use crate::config::{PinSource, misconfigured};
+use crate::terminal::ask_on_terminal;
 
 /// Longest PIN in bytes, with its newline.
 const PIN_BYTES_MAX: usize = 257;
@@ -32,16 +35,53 @@ const SALT_BYTES: usize = 16;
 /// Length of the latch's tag in bytes.
 const TAG_BYTES: usize = 2;
 
+/// Permissions that nobody but the owner may have on a PIN file.
+const OTHERS: u32 = 0o077;
+/// The same in a credentials directory: the group's right to read may be the mask of an access list.
+const OTHERS_OF_CREDENTIAL: u32 = 0o037;
+
 /// A PIN in memory. Wiped when dropped.
 pub(super) struct Pin(Zeroizing<Vec<u8>>);
 
+/// The PIN that was typed, until the helper ends: pieces in locked memory, and their length together.
+static TYPED: Mutex<Option<(Vec<LockedKey>, usize)>> = Mutex::new(None);
+
 impl Pin {
-    /// Reads the PIN anew for each login, so that it is not kept. Every copy made here is wiped.
-    pub(super) fn read(path: &str) -> Result<Self, KeyError> {
+    /// The PIN for one login. From a file it is read anew each time, so that it is not kept; one that was typed
+    /// is kept in locked memory, because nobody may be there when the token wants it again.
+    pub(super) fn read(source: &PinSource, question: &str) -> Result<Self, KeyError> {
+        match source {
+            PinSource::File(path) => Self::read_file(path, OTHERS),
+            PinSource::Credential(path) => Self::read_file(path, OTHERS_OF_CREDENTIAL),
+            PinSource::Prompt => Self::ask(question),
+        }
+    }
+
+    fn ask(question: &str) -> Result<Self, KeyError> {
+        let mut typed = TYPED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((pieces, length)) = typed.as_ref() {
+            return Ok(Self(joined(pieces, *length)));
+        }
+        let answer = ask_on_terminal(question).map_err(|error| KeyError::NeedsOperator {
+            what: format!(
+                "the PIN is to be typed (`prompt:`, or `credential:` outside of a unit with LoadCredential=), but: {error}"
+            ),
+        })?;
+        if answer.is_empty() {
+            return Err(KeyError::NeedsOperator {
+                what: "no PIN was typed".to_owned(),
+            });
+        }
+        *typed = Some((pieces_of(&answer), answer.len()));
+        Ok(Self(answer))
+    }
+
+    /// Every copy made here is wiped.
+    fn read_file(path: &Path, forbidden: u32) -> Result<Self, KeyError> {
         let unreadable = |error| misconfigured(format!("the PIN file: {error}"));
         let mut file = File::open(path).map_err(unreadable)?;
         let facts = file.metadata().map_err(unreadable)?;
-        if !facts.is_file() || facts.permissions().mode() & 0o077 != 0 {
+        if !facts.is_file() || facts.permissions().mode() & forbidden != 0 {
             return Err(misconfigured(
                 "the PIN file must be a plain file that only its owner may read",
             ));
@@ -79,6 +119,27 @@ impl Pin {
         let hash = hash.finalize();
         hash.first_chunk().copied().unwrap_or_default()
     }
+}
+
+fn pieces_of(pin: &[u8]) -> Vec<LockedKey> {
+    let piece = |bytes: &[u8]| {
+        LockedKey::new(SecretKey::written_by(|room| {
+            for (to, from) in room.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+        }))
+    };
+    pin.chunks(KEY_BYTES).map(piece).collect()
+}
+
+fn joined(pieces: &[LockedKey], length: usize) -> Zeroizing<Vec<u8>> {
+    // The whole at once: a growing buffer would leave unwiped copies behind.
+    let mut pin = Zeroizing::new(Vec::with_capacity(pieces.len().saturating_mul(KEY_BYTES)));
+    for piece in pieces {
+        piece.with(|bytes| pin.extend_from_slice(bytes));
+    }
+    pin.truncate(length);
+    pin
 }
 
 /// Refuses a PIN that the token refused before, by the latch file's word.
@@ -135,6 +196,39 @@ pub(super) fn forget_wrong(latch: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_typed_pin_is_kept_in_pieces_and_comes_back_whole() {
+        for length in [1, 31, 32, 33, 64, 255] {
+            let pin: Vec<u8> = (0..length).map(|n| (n % 251) as u8 + 1).collect();
+            assert_eq!(joined(&pieces_of(&pin), pin.len()).as_slice(), pin);
+        }
+    }
+
+    #[test]
+    fn the_group_may_read_in_a_credentials_directory_only_and_others_nowhere() {
+        let path = std::env::temp_dir().join(format!("sceau-pin-mode-{}", std::process::id()));
+        std::fs::write(&path, "4711\n").unwrap();
+        for (mode, as_file, as_credential) in [
+            (0o400, true, true),
+            (0o600, true, true),
+            (0o440, false, true),
+            (0o460, false, false),
+            (0o404, false, false),
+            (0o644, false, false),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let read =
+                |source: PinSource| Pin::read(&source, "").is_ok_and(|pin| pin.0.as_slice() == b"4711");
+            assert_eq!(read(PinSource::File(path.clone())), as_file, "{mode:o}");
+            assert_eq!(
+                read(PinSource::Credential(path.clone())),
+                as_credential,
+                "{mode:o}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn only_the_refused_pin_is_latched() {

@@ -206,7 +206,10 @@ impl Token {
     }
 
     fn login_on(&self, session: &Session) -> Result<(), KeyError> {
-        let (pin, latch) = (Pin::read(&self.setup.pin_file)?, self.setup.pin_latch.as_deref());
+        let (pin, latch) = (
+            Pin::read(&self.setup.pin, &self.question())?,
+            self.setup.pin_latch.as_deref(),
+        );
         refuse_known_wrong(latch, &pin)?;
         match session.login_with_raw(UserType::User, &pin.for_login()) {
             Ok(()) => {
@@ -225,6 +228,18 @@ impl Token {
             }
             Err(error) => Err(unavailable("logging in", &error)),
         }
+    }
+
+    /// What somebody who has to type the PIN is asked.
+    fn question(&self) -> String {
+        let named = self
+            .setup
+            .token_label
+            .as_ref()
+            .or(self.setup.token_serial.as_ref());
+        let label = named.map_or("?", String::as_str);
+        let label: String = label.chars().filter(|letter| !letter.is_control()).collect();
+        format!("PIN of token {label}: ")
     }
 
     /// A session that may create keys, for the one-shot that generates a key. Call after
