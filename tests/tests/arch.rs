@@ -39,6 +39,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     // The encoding of KMIP: it knows nothing of keys.
     ("sceau-kms-ttlv", &[]),
+    ("sceau-kms-kmip", &["sceau-kms", "sceau-keys", "sceau-kms-ttlv"]),
     // A test tool that stands in for a vendor's module: it knows nothing of the gateway.
     ("sceau-pkcs11-shim", &[]),
     ("sceau-kms-insecure-local", &["sceau-kms", "sceau-keys"]),
@@ -66,6 +67,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "sceau-kms",
             "sceau-kms-pkcs11",
             "sceau-kms-transit",
+            "sceau-kms-kmip",
             "sceau-kms-insecure-local",
         ],
     ),
@@ -159,8 +161,8 @@ const EFFECT_WORDS: &[&str] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("cryptoki", "sceau-kms-pkcs11 sceau-pkcs11-calls"),
     ("cryptoki-sys", "sceau-pkcs11-calls sceau-pkcs11-shim"),
-    ("rustls", "sceau-server sceau-kms-http"),
-    ("tokio-rustls", "sceau-server sceau-kms-http"),
+    ("rustls", "sceau-server sceau-kms-http sceau-kms-kmip"),
+    ("tokio-rustls", "sceau-server sceau-kms-http sceau-kms-kmip"),
     ("prometheus", "sceau-server"),
     ("quick-xml", "sceau-s3wire sceau-devstore"),
     ("clap", "sceau sceau-bench"),
