@@ -9,7 +9,7 @@ use sceau_kms::{Finding, KeyError};
 
 use crate::config::Pkcs11Config;
 use crate::frame::{self, Report, Task};
-use crate::link::Link;
+use crate::link::{Link, START_LIMIT};
 use crate::provider::findings;
 
 /// One rung of the ladder at enrolment.
@@ -95,7 +95,7 @@ pub fn enrolment_context() -> WrapContext {
 /// As for [`crate::Pkcs11Provider::spawn`].
 pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
     let (module, module_sha256) = config.check_off_thread().await?;
-    let (link, body) = Link::start(config, &module, Task::Probe).await?;
+    let (link, body) = Link::start(config, &module, Task::Probe, START_LIMIT).await?;
     link.end().await;
     let report: Report = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
     let decode = |digits: &str| HEXLOWER.decode(digits.as_bytes()).map_err(|_| KeyError::Internal);
@@ -137,7 +137,7 @@ pub async fn probe(config: &Pkcs11Config) -> Result<Enrolment, KeyError> {
 /// [`crate::Pkcs11Provider::spawn`].
 pub async fn generate_kek(config: &Pkcs11Config) -> Result<GeneratedKey, KeyError> {
     let (module, _) = config.check_off_thread().await?;
-    let (link, body) = Link::start(config, &module, Task::Generate).await?;
+    let (link, body) = Link::start(config, &module, Task::Generate, START_LIMIT).await?;
     link.end().await;
     let made: frame::Generated = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
     Ok(GeneratedKey {

@@ -12,6 +12,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod calls;
 mod config;
 mod enrol;
 mod form;
@@ -21,6 +22,7 @@ mod helper;
 mod link;
 mod profile;
 mod provider;
+mod start;
 mod supervise;
 mod terminal;
 

@@ -22,12 +22,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::calls::PENDING_MAX;
 use crate::config::{PinSource, Pkcs11Config, misconfigured};
 use crate::frame::{self, Op, Secret, Setup, Task};
-use crate::supervise::PENDING_MAX;
 
 /// Time for the helper to load the module, log in and test the key. A network HSM may need seconds.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// The same where somebody has to type the PIN first; longer than the terminal waits for it.
 const START_LIMIT_ASKING: Duration = Duration::from_secs(150);
 /// Time for a killed helper to be gone; one stuck in the kernel is left to the runtime.
@@ -49,17 +49,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts a helper for `task` and waits for its first answer: the body, and the link.
+    /// Starts a helper for `task` and waits at most `limit` for its first answer: the body, and the link.
     pub(crate) async fn start(
         config: &Pkcs11Config,
         module: &str,
         task: Task,
+        limit: Duration,
     ) -> Result<(Self, Secret), KeyError> {
         let setup = serde_json::to_vec(&setup(config, module, task)?).map_err(|_| KeyError::Internal)?;
         let mut link = Self::spawn(config)?;
         let limit = match config.pin {
             PinSource::Prompt => START_LIMIT_ASKING,
-            PinSource::File(_) | PinSource::Credential(_) => START_LIMIT,
+            PinSource::File(_) | PinSource::Credential(_) => limit,
         };
         link.send(frame::request(0, Op::Setup, limit, &setup))?;
         let first = timeout(limit, link.answers.recv()).await;

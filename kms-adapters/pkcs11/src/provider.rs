@@ -14,10 +14,10 @@ use sceau_kms::{
 };
 use zeroize::Zeroizing;
 
+use crate::calls::{Calls, State};
 use crate::config::Pkcs11Config;
 use crate::form;
 use crate::frame::{self, Audit, Op, Secret};
-use crate::supervise::{Calls, State};
 
 /// Time for calls that bring no deadline of their own: health, description, randomness.
 const OWN_DEADLINE: Duration = Duration::from_secs(2);

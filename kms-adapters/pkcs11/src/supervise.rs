@@ -1,193 +1,41 @@
 //! The supervisor: keeps one helper running and requests moving.
 //!
-//! What lives here: the queue, the pending table, restarts with back-off, the watchdog. What must not:
-//! the meaning of bodies. Invariant: every accepted request is answered once; it is sent to at most
-//! two helpers; after an answer that needs an operator no helper is started again before the operator
-//! changed the PIN file.
+//! What lives here: what waits and what is sent, the watchdog, the second helper beside one that hangs.
+//! What must not: the meaning of bodies. Invariants: every accepted request is answered once; it is sent to
+//! at most two helpers; a helper has no more requests than workers, so that one without an answer is one
+//! that a worker hangs in; after an answer that needs an operator no helper is started again before the
+//! operator changed the PIN file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sceau_kms::KeyError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use crate::config::{PinSource, Pkcs11Config};
-use crate::frame::{self, Op, Report, Secret, Task};
+use crate::calls::{Call, RETRY_SOON, Shared, State};
+use crate::config::PinSource;
+use crate::frame;
 use crate::link::Link;
+use crate::start::{Starter, Starting, back_off};
 
-/// Requests under way or waiting, at most. Beyond it callers are told to slow down.
-pub(crate) const PENDING_MAX: usize = 256;
-/// A request without answer for this long means that the module hangs: the helper is killed.
-const HARD_LIMIT: Duration = Duration::from_secs(10);
+/// A worker without answer for this long hangs: then a second helper is started, even for one of many
+/// workers. A helper all of whose workers hang is killed then also when no second one became ready.
+pub(crate) const HARD_LIMIT: Duration = Duration::from_secs(10);
+/// The same where half of the workers or more are without answer, and nothing shows that the device is that
+/// slow. Short enough that what they hang in can be sent to the second helper and still be in time.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
 /// How often the watchdog looks.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
-/// Delay before the second restart in a row; the first is immediate.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-/// Longest delay between restarts.
-const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// A helper that served this long has recovered: the next restart is immediate again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long callers wait for a restart before they are told at once that there is no helper.
+const RESTART_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the PIN file is looked at while an operator is needed.
 const LATCH_LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// When callers should ask again while a helper restarts.
-const RETRY_SOON: Duration = Duration::from_millis(200);
-
-type Answer = Result<Secret, KeyError>;
-
-/// A request on its way.
-pub(crate) struct Call {
-    op: Op,
-    body: Secret,
-    deadline: Instant,
-    reply: oneshot::Sender<Answer>,
-    was_sent: bool,
-    // Frees its place in the pending table when the call ends, whoever ends it.
-    _place: OwnedSemaphorePermit,
-}
-
-impl Call {
-    fn is_waited_for(&self) -> bool {
-        !self.reply.is_closed() && Instant::now() < self.deadline
-    }
-
-    fn answer(self, answer: Answer) {
-        // The caller may have given up; then the answer is wiped here.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// Where the helper stands.
-#[derive(Clone)]
-pub(crate) enum State {
-    /// Running, or restarting after its first death: callers wait.
-    Serving,
-    /// Did not become ready: callers are told at once.
-    Down { until: Instant, error: KeyError },
-    /// Needs an operator: until the PIN file changes.
-    Latched(KeyError),
-}
-
-/// What callers and the supervisor share.
-pub(crate) struct Shared {
-    places: Arc<Semaphore>,
-    state: Mutex<State>,
-    /// Process id of the running helper, 0 for none.
-    pub(crate) pid: AtomicU32,
-    pub(crate) restarts: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    /// Requests under way or waiting.
-    pub(crate) fn depth(&self) -> usize {
-        PENDING_MAX.saturating_sub(self.places.available_permits())
-    }
-
-    /// The error callers get now, if no helper serves.
-    ///
-    /// This token worked before, so what looks like a wrong configuration now, a token that is not
-    /// there yet after an outage, is an outage to callers. Health tells the whole truth.
-    pub(crate) fn refusal(&self) -> Option<KeyError> {
-        match self.state() {
-            State::Serving => None,
-            State::Latched(error) => Some(error),
-            State::Down { until, error } => Some(match error {
-                KeyError::Denied | KeyError::KeyNotFound | KeyError::KeyNotUsable => error,
-                KeyError::Unavailable { .. }
-                | KeyError::Timeout
-                | KeyError::Throttled
-                | KeyError::InvalidCiphertext
-                | KeyError::NeedsOperator { .. }
-                | KeyError::Misconfigured { .. }
-                | KeyError::Internal => {
-                    let retry_after = until.saturating_duration_since(Instant::now()).max(RETRY_SOON);
-                    KeyError::Unavailable { retry_after }
-                }
-            }),
-        }
-    }
-}
-
-/// The callers' end. Dropping it ends supervisor and helper.
-pub(crate) struct Calls {
-    queue: mpsc::Sender<Call>,
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl Calls {
-    /// Starts the first helper and its supervisor; answers when the helper is ready.
-    pub(crate) async fn start(config: Pkcs11Config, module: String) -> Result<(Self, Report), KeyError> {
-        let (link, body) = Link::start(&config, &module, Task::Serve).await?;
-        let report: Report = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
-        let shared = Arc::new(Shared {
-            places: Arc::new(Semaphore::new(PENDING_MAX)),
-            state: Mutex::new(State::Serving),
-            pid: AtomicU32::new(link.pid().unwrap_or(0)),
-            restarts: AtomicU64::new(0),
-        });
-        let (queue, calls) = mpsc::channel(PENDING_MAX);
-        let supervisor = Supervisor {
-            config,
-            module,
-            serial: report.token_serial.clone(),
-            shared: Arc::clone(&shared),
-            calls,
-            carried: Vec::new(),
-            next_id: 0,
-        };
-        tokio::spawn(supervisor.run(link));
-        Ok((Self { queue, shared }, report))
-    }
-
-    /// Sends one request and waits for its answer, at most `time`. Cancel-safe: an answer nobody waits
-    /// for is wiped.
-    pub(crate) async fn call(&self, op: Op, body: Secret, time: Duration) -> Answer {
-        if time.is_zero() {
-            return Err(KeyError::Timeout);
-        }
-        if let Some(error) = self.shared.refusal() {
-            return Err(error);
-        }
-        let place = Arc::clone(&self.shared.places)
-            .try_acquire_owned()
-            .map_err(|_| KeyError::Throttled)?;
-        // A longer wait would outlive the watchdog, which kills the helper by then.
-        let deadline = Instant::now()
-            .checked_add(time.min(HARD_LIMIT))
-            .ok_or(KeyError::Internal)?;
-        let (reply, answer) = oneshot::channel();
-        let call = Call {
-            op,
-            body,
-            deadline,
-            reply,
-            was_sent: false,
-            _place: place,
-        };
-        // The queue is as long as there are places, so it is full never, and closed at the end only.
-        self.queue.try_send(call).map_err(|_| KeyError::Unavailable {
-            retry_after: RETRY_SOON,
-        })?;
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(KeyError::Unavailable {
-                retry_after: RETRY_SOON,
-            }),
-            Err(_) => Err(self.shared.refusal().unwrap_or(KeyError::Timeout)),
-        }
-    }
-}
 
 /// Why a helper stopped serving.
 enum End {
@@ -197,6 +45,8 @@ enum End {
     Dropped,
     /// It asks for an operator.
     Latched(KeyError),
+    /// It hung, and another one stands ready.
+    Replaced(Link),
 }
 
 struct Pending {
@@ -204,20 +54,78 @@ struct Pending {
     sent: Instant,
 }
 
-struct Supervisor {
-    config: Pkcs11Config,
-    module: String,
-    /// The token of the first helper; a later one must find the same.
-    serial: String,
+/// One helper's requests, and what they tell of it.
+#[derive(Default)]
+struct Watch {
+    pending: HashMap<u64, Pending>,
+    /// The longest that this helper took for an answer.
+    slowest: Duration,
+    /// A second helper on its way.
+    spare: Option<Starting>,
+    /// Second helpers that did not become ready, and when the next one may be tried.
+    spare_failures: u32,
+    spare_after: Option<Instant>,
+}
+
+impl Watch {
+    /// Workers without an answer for `limit`.
+    fn overdue(&self, limit: Duration) -> usize {
+        let pending = self.pending.values();
+        pending.filter(|pending| pending.sent.elapsed() >= limit).count()
+    }
+
+    /// Whether the helper hangs so much that a second one should stand ready.
+    fn is_suspect(&self, workers: usize) -> bool {
+        // A device that answered this slowly before is slow and not gone.
+        let limit = STUCK_AFTER.max(self.slowest.saturating_mul(2)).min(HARD_LIMIT);
+        is_half(self.overdue(limit), workers) || self.overdue(HARD_LIMIT) > 0
+    }
+
+    /// Whether no worker is left. While there is one, the helper is better than none: the device may not
+    /// let a second one in.
+    fn is_lost(&self, workers: usize) -> bool {
+        self.overdue(HARD_LIMIT) >= workers
+    }
+
+    fn may_try_spare(&self) -> bool {
+        self.spare.is_none() && self.spare_after.is_none_or(|after| Instant::now() >= after)
+    }
+}
+
+/// Whether `part` of `whole` is half or more.
+fn is_half(part: usize, whole: usize) -> bool {
+    part > 0 && part.saturating_mul(2) >= whole
+}
+
+/// Waits for the second helper, for ever if there is none on its way. Cancel-safe.
+async fn spare_ready(starter: &mut Starter, spare: &mut Option<Starting>) -> Result<Link, KeyError> {
+    match spare {
+        Some(starting) => starter.finish(starting).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(crate) struct Supervisor {
+    starter: Starter,
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
-    /// Calls of a dead helper that get a second chance.
-    carried: Vec<Call>,
+    /// Calls that no worker is free for, or whose helper died; each has a place, so they are bounded.
+    waiting: VecDeque<Call>,
     next_id: u64,
 }
 
 impl Supervisor {
-    async fn run(mut self, first: Link) {
+    pub(crate) fn new(starter: Starter, shared: Arc<Shared>, calls: mpsc::Receiver<Call>) -> Self {
+        Self {
+            starter,
+            shared,
+            calls,
+            waiting: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    pub(crate) async fn run(mut self, first: Link) {
         let mut failures: u32 = 0;
         let mut link = Some(first);
         loop {
@@ -229,6 +137,9 @@ impl Supervisor {
             self.shared.set(State::Serving);
             let end = self.serve(running).await;
             self.shared.pid.store(0, Ordering::Relaxed);
+            if since.elapsed() >= STABLE_AFTER {
+                failures = 0;
+            }
             match end {
                 End::Died => {}
                 End::Dropped => return,
@@ -237,9 +148,11 @@ impl Supervisor {
                         return;
                     }
                 }
-            }
-            if since.elapsed() >= STABLE_AFTER {
-                failures = 0;
+                End::Replaced(next) => {
+                    self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+                    link = Some(next);
+                    continue;
+                }
             }
             tracing::warn!(failures, "the PKCS#11 helper is gone; starting another");
             link = self.restart(&mut failures).await;
@@ -262,23 +175,33 @@ impl Supervisor {
                 continue;
             }
             let until = Instant::now().checked_add(back_off(*failures))?;
-            self.shared.set(State::Down { until, error });
-            if let Some(refusal) = self.shared.refusal() {
-                self.refuse_waiting(&refusal);
-            }
+            self.down(until, error);
         }
     }
 
-    async fn start_again(&self) -> Result<Link, KeyError> {
-        let (link, body) = Link::start(&self.config, &self.module, Task::Serve).await?;
-        let report: Report = serde_json::from_slice(&body).map_err(|_| KeyError::Internal)?;
-        if report.token_serial == self.serial {
-            return Ok(link);
+    /// One start. Callers wait for it a while, and are refused at once when it takes longer.
+    async fn start_again(&mut self) -> Result<Link, KeyError> {
+        let mut starting = self.starter.begin();
+        let patience = sleep(RESTART_PATIENCE);
+        tokio::select! {
+            outcome = self.starter.finish(&mut starting) => return outcome,
+            () = patience => {}
         }
-        link.end().await;
-        Err(KeyError::Misconfigured {
-            what: "another token answers than at the start".to_owned(),
-        })
+        let until = Instant::now().checked_add(RETRY_SOON).ok_or(KeyError::Internal)?;
+        let error = KeyError::Unavailable {
+            retry_after: RETRY_SOON,
+        };
+        tracing::warn!("the PKCS#11 helper takes long to start");
+        self.down(until, error);
+        self.starter.finish(&mut starting).await
+    }
+
+    /// From now on callers are refused at once.
+    fn down(&mut self, until: Instant, error: KeyError) {
+        self.shared.set(State::Down { until, error });
+        if let Some(refusal) = self.shared.refusal() {
+            self.refuse_waiting(&refusal);
+        }
     }
 
     /// Waits; `None` when the provider was dropped meanwhile.
@@ -291,7 +214,7 @@ impl Supervisor {
                     let call = call?;
                     match self.shared.refusal() {
                         Some(error) => call.answer(Err(error)),
-                        None => self.carried.push(call),
+                        None => self.waiting.push_back(call),
                     }
                 }
             }
@@ -301,7 +224,7 @@ impl Supervisor {
 
     /// Answers everything that waits with `error`.
     fn refuse_waiting(&mut self, error: &KeyError) {
-        for call in self.carried.drain(..) {
+        for call in self.waiting.drain(..) {
             call.answer(Err(error.clone()));
         }
         while let Ok(call) = self.calls.try_recv() {
@@ -313,7 +236,7 @@ impl Supervisor {
     /// answers `None`. Each change is worth one attempt.
     async fn latch(&mut self, error: KeyError) -> Option<()> {
         tracing::error!(%error, "the PKCS#11 helper stays down until an operator acts");
-        let refused = pin_facts(&self.config.pin).await;
+        let refused = pin_facts(self.starter.pin()).await;
         self.shared.set(State::Latched(error.clone()));
         self.refuse_waiting(&error);
         let mut look = interval(LATCH_LOOK_INTERVAL);
@@ -322,7 +245,7 @@ impl Supervisor {
             tokio::select! {
                 call = self.calls.recv() => call?.answer(Err(error.clone())),
                 _ = look.tick() => {
-                    let now = pin_facts(&self.config.pin).await;
+                    let now = pin_facts(self.starter.pin()).await;
                     if now.is_some() && now != refused {
                         tracing::info!("the PIN file changed; trying it once");
                         return Some(());
@@ -333,17 +256,20 @@ impl Supervisor {
     }
 
     async fn serve(&mut self, mut link: Link) -> End {
-        let mut pending = HashMap::new();
-        let end = self.exchange(&mut link, &mut pending).await;
+        let mut watch = Watch::default();
+        let end = self.exchange(&mut link, &mut watch).await;
         link.end().await;
+        // The oldest first again, before what came later.
+        let mut pending: Vec<_> = watch.pending.into_iter().collect();
+        pending.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
         for (_, Pending { mut call, .. }) in pending {
             match &end {
                 End::Latched(error) => call.answer(Err(error.clone())),
-                End::Died if !call.was_sent && call.is_waited_for() => {
+                End::Died | End::Replaced(_) if !call.was_sent && call.is_waited_for() => {
                     call.was_sent = true;
-                    self.carried.push(call);
+                    self.waiting.push_front(call);
                 }
-                End::Died | End::Dropped => {
+                End::Died | End::Dropped | End::Replaced(_) => {
                     call.answer(Err(KeyError::Unavailable {
                         retry_after: RETRY_SOON,
                     }));
@@ -354,58 +280,143 @@ impl Supervisor {
     }
 
     /// Moves requests and answers until the helper's end.
-    async fn exchange(&mut self, link: &mut Link, pending: &mut HashMap<u64, Pending>) -> End {
-        for call in std::mem::take(&mut self.carried) {
-            self.send(link, pending, call);
-        }
-        let mut watch = interval(WATCH_INTERVAL);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn exchange(&mut self, link: &mut Link, watch: &mut Watch) -> End {
+        self.send_waiting(link, watch);
+        let mut ticks = interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                answer = link.next() => {
-                    let Some((id, answer)) = answer.and_then(|frame| frame::read_answer(&frame)) else {
-                        return End::Died;
-                    };
-                    // An id that is not pending means a confused helper.
-                    let Some(Pending { call, .. }) = pending.remove(&id) else { return End::Died };
-                    if let Err(error @ KeyError::NeedsOperator { .. }) = &answer {
-                        let error = error.clone();
-                        call.answer(answer);
-                        return End::Latched(error);
-                    }
-                    call.answer(answer);
-                }
-                call = self.calls.recv() => match call {
-                    None => return End::Dropped,
-                    Some(call) => self.send(link, pending, call),
+            let end = tokio::select! {
+                answer = link.next() => match answer {
+                    Some(frame) => Self::take(watch, &frame),
+                    None => Some(End::Died),
                 },
-                _ = watch.tick() => {
-                    if pending.values().any(|pending| pending.sent.elapsed() >= HARD_LIMIT) {
-                        tracing::error!("a request hangs in the PKCS#11 module; killing the helper");
-                        return End::Died;
+                call = self.calls.recv() => match call {
+                    None => Some(End::Dropped),
+                    Some(call) => {
+                        self.waiting.push_back(call);
+                        None
                     }
-                }
+                },
+                outcome = spare_ready(&mut self.starter, &mut watch.spare) => self.weigh_spare(watch, outcome).await,
+                _ = ticks.tick() => self.look(watch),
+            };
+            if let Some(end) = end {
+                return end;
+            }
+            self.send_waiting(link, watch);
+        }
+    }
+
+    /// Hands an answer to its caller.
+    fn take(watch: &mut Watch, frame: &[u8]) -> Option<End> {
+        let Some((id, answer)) = frame::read_answer(frame) else {
+            return Some(End::Died);
+        };
+        // An id that is not pending means a confused helper.
+        let Some(Pending { call, sent }) = watch.pending.remove(&id) else {
+            return Some(End::Died);
+        };
+        watch.slowest = watch.slowest.max(sent.elapsed());
+        let end = match &answer {
+            Err(error @ KeyError::NeedsOperator { .. }) => Some(End::Latched(error.clone())),
+            Ok(_) | Err(_) => None,
+        };
+        call.answer(answer);
+        end
+    }
+
+    /// The watchdog: starts a second helper beside one that hangs, and gives up one that is lost.
+    fn look(&mut self, watch: &mut Watch) -> Option<End> {
+        // Those whose callers went away, or will not wait any longer.
+        for call in std::mem::take(&mut self.waiting) {
+            self.keep_waited_for(call);
+        }
+        let workers = self.starter.workers();
+        if watch.is_lost(workers) && watch.spare_failures > 0 {
+            tracing::error!("calls hang in the PKCS#11 module; killing the helper");
+            return Some(End::Died);
+        }
+        if watch.is_suspect(workers) && watch.may_try_spare() {
+            tracing::warn!(
+                hanging = watch.overdue(STUCK_AFTER),
+                workers,
+                "calls hang in the PKCS#11 module; starting a second helper"
+            );
+            watch.spare = Some(self.starter.begin());
+        }
+        None
+    }
+
+    fn keep_waited_for(&mut self, call: Call) {
+        if call.is_waited_for() {
+            self.waiting.push_back(call);
+        } else {
+            call.answer(Err(KeyError::Timeout));
+        }
+    }
+
+    /// Decides between the helper and a second one that became ready, or did not.
+    async fn weigh_spare(&self, watch: &mut Watch, outcome: Result<Link, KeyError>) -> Option<End> {
+        watch.spare = None;
+        let workers = self.starter.workers();
+        match outcome {
+            Ok(next) if watch.is_suspect(workers) => {
+                tracing::error!("calls hang in the PKCS#11 module; a second helper takes over");
+                Some(End::Replaced(next))
+            }
+            Ok(next) => {
+                tracing::info!("the PKCS#11 module answers again; the second helper is not needed");
+                next.end().await;
+                None
+            }
+            Err(error @ KeyError::NeedsOperator { .. }) if watch.is_lost(workers) => {
+                Some(End::Latched(error))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a second PKCS#11 helper did not become ready");
+                watch.spare_failures = watch.spare_failures.saturating_add(1);
+                // A credential is not tried again beside a helper that is logged in: only in its place.
+                let delay = match error {
+                    KeyError::NeedsOperator { .. } => HARD_LIMIT,
+                    KeyError::Unavailable { .. }
+                    | KeyError::Timeout
+                    | KeyError::Throttled
+                    | KeyError::Denied
+                    | KeyError::KeyNotFound
+                    | KeyError::KeyNotUsable
+                    | KeyError::InvalidCiphertext
+                    | KeyError::Misconfigured { .. }
+                    | KeyError::Internal => back_off(watch.spare_failures),
+                };
+                watch.spare_after = Instant::now().checked_add(delay);
+                None
             }
         }
     }
 
-    fn send(&mut self, link: &Link, pending: &mut HashMap<u64, Pending>, call: Call) {
-        if !call.is_waited_for() {
-            return;
+    /// Sends what waits, as far as workers are free.
+    fn send_waiting(&mut self, link: &Link, watch: &mut Watch) {
+        while watch.pending.len() < self.starter.workers() {
+            let Some(call) = self.waiting.pop_front() else {
+                return;
+            };
+            if call.is_waited_for() {
+                self.send(link, watch, call);
+            } else {
+                call.answer(Err(KeyError::Timeout));
+            }
         }
+    }
+
+    fn send(&mut self, link: &Link, watch: &mut Watch, call: Call) {
         self.next_id = self.next_id.wrapping_add(1);
-        let time_left = call.deadline.saturating_duration_since(Instant::now());
+        let sent = Instant::now();
+        let time_left = call.deadline.saturating_duration_since(sent);
         let frame = frame::request(self.next_id, call.op, time_left, &call.body);
         // A link that takes nothing more has lost its helper: the reader tells, and the call, pending,
         // goes to the next one.
         let _ = link.send(frame);
-        pending.insert(
-            self.next_id,
-            Pending {
-                call,
-                sent: Instant::now(),
-            },
-        );
+        watch.pending.insert(self.next_id, Pending { call, sent });
     }
 }
 
@@ -414,27 +425,4 @@ async fn pin_facts(pin: &PinSource) -> Option<(u64, i64, i64)> {
     let path = pin.file()?;
     let facts = tokio::fs::metadata(path).await.ok()?;
     Some((facts.ino(), facts.ctime(), facts.ctime_nsec()))
-}
-
-/// Delay before the next start after `failures` in a row.
-fn back_off(failures: u32) -> Duration {
-    match failures.checked_sub(1) {
-        None => Duration::ZERO,
-        Some(doublings) => {
-            let factor = 2_u32.saturating_pow(doublings);
-            BACK_OFF_FIRST.saturating_mul(factor).min(BACK_OFF_MAX)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_restart_is_immediate_and_later_ones_wait_longer() {
-        let millis = |failures| back_off(failures).as_millis();
-        assert_eq!([0, 1, 2, 3].map(millis), [0, 100, 200, 400]);
-        assert_eq!(millis(40), 30_000);
-    }
 }
