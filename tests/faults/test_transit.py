@@ -8,7 +8,7 @@ the rights of docs/operations.md.
 import pytest
 
 from harness.fronts import Front, boto
-from harness.gateway import Site
+from harness.gateway import KeyServiceSite
 from harness.openbao import KEY_LABEL, OpenBao
 from harness.process import free_port, wait_until
 from harness.raw import Endpoint
@@ -21,25 +21,10 @@ KEYS = f'cache_ttl = "{CACHE_SECONDS}s"\nrefresh = "1s"'
 SECONDS = 20
 
 
-class TransitSite(Site):
-    """A site whose key is in OpenBao."""
-
-    def config(self, name, *positional, **options):
-        path = super().config(name, *positional, **options)
-        text = path.read_text().replace('provider = "pkcs11"', 'provider = "transit"')
-        head, rest = text.split("[keys.pkcs11]")
-        _, tail = rest.split("[access]")
-        path.write_text(f"{head}{self.token.table()}[access]{tail}")
-        return path
-
-    def enrol(self, *more):
-        return self.command("keys enrol", *more)
-
-
 @pytest.fixture(scope="module")
 def site(work, store):
     bao = OpenBao(work / "transit-bao")
-    site = TransitSite(work / "transit-site", store, bao, "transit-control")
+    site = KeyServiceSite(work / "transit-site", store, bao, "transit-control")
     yield site
     site.stop()
     bao.stop()
@@ -69,7 +54,7 @@ def served(site, store, work, content):
 
 def test_no_key_is_generated_by_the_gateway(site):
     done = site.command("keys enrol", "--generate", check=False)
-    assert done.returncode != 0 and "makes no key in the transit engine" in done.stderr
+    assert done.returncode != 0 and "makes no key in a key service" in done.stderr
 
 
 def test_check_and_the_canary_pass_with_the_least_rights(site, served):

@@ -150,6 +150,21 @@ level = "debug"
             gateway.stop()
 
 
+class KeyServiceSite(Site):
+    """A site whose key is in a key service: the token names its `provider` and has a `table()`."""
+
+    def config(self, name, *positional, **options):
+        path = super().config(name, *positional, **options)
+        text = path.read_text().replace('provider = "pkcs11"', f'provider = "{self.token.provider}"')
+        head, rest = text.split("[keys.pkcs11]")
+        _, tail = rest.split("[access]")
+        path.write_text(f"{head}{self.token.table()}[access]{tail}")
+        return path
+
+    def enrol(self, *more):
+        return self.command("keys enrol", *more)
+
+
 class Gateway:
     """One `sceau serve` process."""
 

@@ -33,6 +33,7 @@ class OpenBao:
 
     # What `Site` wants to know of a token, before another table takes the place of [keys.pkcs11].
     env, pass_environment, module, pin_file = {}, [], "/none", "/none"
+    provider = "transit"
 
     def __init__(self, folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,11 @@ const CRATES: &[(&str, &[&str])] = &[
     // The encoding of KMIP: it knows nothing of keys.
     ("sceau-kms-ttlv", &[]),
     ("sceau-kms-kmip", &["sceau-kms", "sceau-keys", "sceau-kms-ttlv"]),
+    // The signer of requests to the store signs those to the key service too.
+    (
+        "sceau-kms-aws",
+        &["sceau-kms", "sceau-keys", "sceau-kms-http", "sceau-s3wire"],
+    ),
     // A test tool that stands in for a vendor's module: it knows nothing of the gateway.
     ("sceau-pkcs11-shim", &[]),
     ("sceau-kms-insecure-local", &["sceau-kms", "sceau-keys"]),
@@ -68,6 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "sceau-kms-pkcs11",
             "sceau-kms-transit",
             "sceau-kms-kmip",
+            "sceau-kms-aws",
             "sceau-kms-insecure-local",
         ],
     ),

@@ -169,6 +169,11 @@ fn files(config: &Config) -> Stage {
     match &config.keys.provider {
         ProviderConfig::InsecureLocal { key_file } => secrets.push(key_file),
         ProviderConfig::Transit(transit) => secrets.push(&transit.token_file),
+        ProviderConfig::AwsKms(kms) => match &kms.credentials {
+            CredentialsSource::Static { secret, .. } => secrets.extend(secret.file()),
+            CredentialsSource::Profile { file, .. } => secrets.extend(file.as_deref()),
+            CredentialsSource::Environment => {}
+        },
         ProviderConfig::Pkcs11(pkcs11) => {
             secrets.extend(pkcs11.all().filter_map(|endpoint| endpoint.pin.file()))
         }

@@ -177,7 +177,7 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
             None
         }
         ProviderConfig::Pkcs11(config) => Some(enrol_token(config, &keys.keyring, generate).await?),
-        ProviderConfig::Transit(_) => {
+        ProviderConfig::Transit(_) | ProviderConfig::AwsKms(_) => {
             refuse_generation(generate)?;
             None
         }
@@ -232,13 +232,14 @@ async fn refuse_existing(foundations: &Foundations) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The gateway's token for the transit engine must not be able to make keys: a deleted key would come back as another.
+/// The gateway's rights at a key service must not suffice to make keys: where a key is found by its name, a deleted one
+/// would come back as another.
 fn refuse_generation(generate: bool) -> Result<(), Failure> {
     if !generate {
         return Ok(());
     }
-    Err(Failure::usage("--generate makes no key in the transit engine")
-        .with_hint("make it there with an operator's token, and leave --generate out"))
+    Err(Failure::usage("--generate makes no key in a key service")
+        .with_hint("make it there with an operator's rights, and leave --generate out"))
 }
 
 /// Generates the key if asked to, tests it, and refuses one whose attributes break its promise.

@@ -4,6 +4,8 @@
 //! must not: what a command does with them. Invariant: every command that names a configuration sees
 //! the same store, keys and rules as `sceau serve`.
 
+mod aws_kms;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use clap::Args;
 use sceau_envelope::keyring::{EnrolledKek, UnverifiedKeyring};
 use sceau_keys::{SecretText, WrapScheme};
 use sceau_kms::KeyProvider;
+use sceau_kms_aws::AwsKmsProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_kms_pkcs11::{
     HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection, ask_on_terminal,
@@ -118,9 +121,15 @@ pub fn quiet_logs() {
     let _ = telemetry::init(&config);
 }
 
-/// The store client of the configuration.
-pub fn store(section: &StoreSection) -> Result<Store, Failure> {
-    let credentials = match &section.credentials {
+/// Where credentials come from; the secret's file is read now.
+///
+/// `whose` and `key`: where they are for, in words and in the configuration.
+fn credential_source(
+    source: &CredentialsSource,
+    whose: &str,
+    key: &str,
+) -> Result<CredentialSource, Failure> {
+    Ok(match source {
         CredentialsSource::Environment => CredentialSource::Environment,
         CredentialsSource::Profile { file, profile } => CredentialSource::Profile {
             file: file.clone(),
@@ -128,10 +137,15 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
         },
         CredentialsSource::Static { access_key, secret } => CredentialSource::Static {
             access_key: access_key.clone(),
-            secret: store_secret(access_key, secret)?,
+            secret: typed_or_read(access_key, secret, whose, key)?,
             session_token: None,
         },
-    };
+    })
+}
+
+/// The store client of the configuration.
+pub fn store(section: &StoreSection) -> Result<Store, Failure> {
+    let credentials = credential_source(&section.credentials, "the store", "store.credentials")?;
     let config = StoreConfig {
         style: match section.style {
             EndpointStyle::Path => AddressingStyle::Path,
@@ -160,16 +174,24 @@ pub fn store(section: &StoreSection) -> Result<Store, Failure> {
 }
 
 /// The store's secret, from its file or from whoever sits at the terminal.
-fn store_secret(access_key: &str, source: &SecretSource) -> Result<SecretText, Failure> {
+fn typed_or_read(
+    access_key: &str,
+    source: &SecretSource,
+    whose: &str,
+    key: &str,
+) -> Result<SecretText, Failure> {
     if let Some(path) = source.file() {
         return read_secret(path).map_err(|error| Failure::config(&error));
     }
-    let hint = "where nobody can type, let store.credentials.secret_file name a file, or a credential in a unit with LoadCredential=";
-    let answer = ask_on_terminal(&format!("secret key of {access_key} at the store: ")).map_err(|error| {
-        Failure::usage(format!("the store's secret is to be typed, but: {error}")).with_hint(hint)
+    let hint = format!(
+        "where nobody can type, let {key}.secret_file name a file, or a credential in a unit with LoadCredential="
+    );
+    let answer = ask_on_terminal(&format!("secret key of {access_key} at {whose}: ")).map_err(|error| {
+        Failure::usage(format!("the secret of {whose} is to be typed, but: {error}")).with_hint(hint.clone())
     })?;
     let text = std::str::from_utf8(&answer).ok().filter(|text| !text.is_empty());
-    let text = text.ok_or_else(|| Failure::usage("the store's secret was not typed").with_hint(hint))?;
+    let text =
+        text.ok_or_else(|| Failure::usage(format!("the secret of {whose} was not typed")).with_hint(hint))?;
     Ok(SecretText::new(text.to_owned()))
 }
 
@@ -181,6 +203,8 @@ pub enum Provider {
     Pkcs11(Arc<Pkcs11Group>),
     /// The transit engine of OpenBao or Vault.
     Transit(Arc<TransitProvider>),
+    /// The key management service of AWS.
+    AwsKms(Arc<AwsKmsProvider>),
 }
 
 impl Provider {
@@ -213,6 +237,10 @@ impl Provider {
                 let provider = TransitProvider::connect(transit(config)).await;
                 Ok(Self::Transit(Arc::new(provider.map_err(Failure::keys)?)))
             }
+            ProviderConfig::AwsKms(config) => {
+                let provider = aws_kms::connect(config).await?;
+                Ok(Self::AwsKms(Arc::new(provider)))
+            }
         }
     }
 
@@ -222,13 +250,14 @@ impl Provider {
             Self::InsecureLocal(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Pkcs11(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Transit(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
+            Self::AwsKms(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
         }
     }
 
     /// SHA-256 of the module in hexadecimal, empty without one.
     pub fn module_sha256(&self) -> String {
         match self {
-            Self::InsecureLocal(_) | Self::Transit(_) => String::new(),
+            Self::InsecureLocal(_) | Self::Transit(_) | Self::AwsKms(_) => String::new(),
             Self::Pkcs11(provider) => provider.module_sha256().to_owned(),
         }
     }
@@ -236,7 +265,7 @@ impl Provider {
     /// How often the helper process was started again.
     pub fn helper_restarts(&self) -> u64 {
         match self {
-            Self::InsecureLocal(_) | Self::Transit(_) => 0,
+            Self::InsecureLocal(_) | Self::Transit(_) | Self::AwsKms(_) => 0,
             Self::Pkcs11(provider) => provider.restarts(),
         }
     }
@@ -320,6 +349,8 @@ fn transit(config: &TransitConfig) -> sceau_kms_transit::TransitConfig {
         key_version: Some(config.key_version),
         token_is_credential: is_credential(&config.token_file),
         token_file: config.token_file.clone(),
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
     }
 }
 

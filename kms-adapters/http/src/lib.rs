@@ -1,10 +1,11 @@
 //! The HTTPS client of the remote key providers.
 //!
-//! What lives here: connections with checked certificates, one bounded request and its bounded answer. What
+//! What lives here: connections with checked certificates, one bounded request and its bounded answer, secret text in it. What
 //! must not: the meaning of answers. Invariant: keys and tokens never travel in the clear except to this very
 //! host, and no call outlives its deadline.
 
 mod connect;
+mod text;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,13 +21,12 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use connect::Connector;
+pub use text::Base64Secret;
 
 /// Largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Most calls under way at once; further ones wait within their deadline.
 pub const CALLS_MAX: usize = 64;
-/// Time to make a connection.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long an idle connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 /// When to come back after a lost connection.
@@ -48,11 +48,12 @@ pub struct HttpsClient {
 }
 
 impl HttpsClient {
-    /// A client of `endpoint`; `ca_file` replaces the system's trust store.
+    /// A client of `endpoint`; `ca_file` replaces the system's trust store. A connection, TLS included, must be made
+    /// within `connect_timeout`.
     ///
     /// # Errors
     /// [`KeyError::Misconfigured`]: no URL of a host, HTTP to another host than this, no usable authority.
-    pub fn new(endpoint: &Uri, ca_file: Option<&Path>) -> Result<Self, KeyError> {
+    pub fn new(endpoint: &Uri, ca_file: Option<&Path>, connect_timeout: Duration) -> Result<Self, KeyError> {
         let host = endpoint.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_here = bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -69,7 +70,7 @@ impl HttpsClient {
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(CALLS_MAX)
-            .build(Connector::new(tls, CONNECT_TIME));
+            .build(Connector::new(tls, connect_timeout));
         Ok(Self {
             client,
             endpoint: endpoint.clone(),

@@ -1,15 +1,12 @@
 //! The service's answers as data.
 //!
 //! What lives here: the parts of its JSON that are used, and what the facts of a key mean. What must not:
-//! calls. Invariant: base64 of a key is decoded into memory that is wiped.
+//! calls. Invariant: no text of an answer reaches an error of ours.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use data_encoding::BASE64;
 use sceau_kms::{Finding, KeyError, Severity};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use zeroize::Zeroizing;
+use sceau_kms_http::Base64Secret;
 
 /// Types of key whose wraps are 60 bytes: nonce, key, tag.
 const TYPES: [&str; 2] = ["aes256-gcm96", "chacha20-poly1305"];
@@ -32,31 +29,6 @@ pub(crate) struct Decrypted {
 #[derive(serde::Deserialize)]
 pub(crate) struct Drawn {
     pub(crate) random_bytes: Base64Secret,
-}
-
-/// Base64 text that is decoded at once.
-pub(crate) struct Base64Secret(pub(crate) Zeroizing<Vec<u8>>);
-
-impl<'de> Deserialize<'de> for Base64Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Base64Secret;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("base64")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Base64Secret, E> {
-                // The library's own text would say which byte is wrong.
-                let bytes = BASE64.decode(text.as_bytes());
-                bytes
-                    .map(|bytes| Base64Secret(Zeroizing::new(bytes)))
-                    .map_err(|_| E::custom("not base64"))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
 }
 
 /// What the service says about the key. Vault leaves out what only OpenBao knows.

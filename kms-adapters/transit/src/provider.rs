@@ -29,8 +29,6 @@ use crate::token;
 
 /// Length of a wrap in bytes: nonce, key, tag.
 const BLOB_BYTES: usize = 12 + KEY_BYTES + 16;
-/// Time for calls that bring no deadline of their own.
-const OWN_DEADLINE: Duration = Duration::from_secs(2);
 /// When to come back to a service that is sealed or starting.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest name of a mount, key or namespace, in bytes.
@@ -55,6 +53,10 @@ pub struct TransitConfig {
     /// Whether that file is in the folder of systemd credentials, where the bits of the group may be the mask of
     /// the access list by which the service's user may read it.
     pub token_is_credential: bool,
+    /// Time to make a connection.
+    pub connect_timeout: Duration,
+    /// Time for calls that bring no deadline of their own.
+    pub timeout: Duration,
 }
 
 /// A wrap of a known key, and when it was last tried.
@@ -123,7 +125,11 @@ impl TransitProvider {
                     .to_owned(),
             });
         }
-        let http = HttpsClient::new(&config.endpoint, config.ca_file.as_deref())?;
+        let http = HttpsClient::new(
+            &config.endpoint,
+            config.ca_file.as_deref(),
+            config.connect_timeout,
+        )?;
         let namespace = config.namespace.as_deref().map(|name| format!("{name}/"));
         let info = ProviderInfo {
             kind: ProviderKind::Transit,
@@ -142,7 +148,7 @@ impl TransitProvider {
             made: None,
             canary: Mutex::new(None),
         };
-        let facts = provider.facts(until(OWN_DEADLINE)).await?;
+        let facts = provider.facts(provider.own_deadline()).await?;
         facts.check_kind()?;
         if facts.is_exportable() {
             provider.info.residency = Residency::RemoteKmsExportable;
@@ -156,6 +162,10 @@ impl TransitProvider {
         provider.check_facts(&facts)?;
         provider.try_canary(Instant::now()).await?;
         Ok(provider)
+    }
+
+    fn own_deadline(&self) -> Instant {
+        until(self.config.timeout)
     }
 
     async fn call(
@@ -317,7 +327,7 @@ impl TransitProvider {
     /// Opens a wrap of a known key, unless somebody did after `since`; one at a time.
     async fn try_canary(&self, since: Instant) -> Result<(), KeyError> {
         let mut held = self.canary.lock().await;
-        let deadline = until(OWN_DEADLINE);
+        let deadline = self.own_deadline();
         if held.is_none() {
             let mut bytes = Zeroizing::new([0; KEY_BYTES]);
             rand::fill(bytes.as_mut_slice()).map_err(|_| KeyError::Internal)?;
@@ -361,7 +371,7 @@ impl TransitProvider {
                 Method::POST,
                 &format!("random/{bytes}"),
                 body,
-                until(OWN_DEADLINE),
+                self.own_deadline(),
             )
             .await?;
         if answer.status != StatusCode::OK {
@@ -375,7 +385,7 @@ impl TransitProvider {
     }
 
     async fn audit(&self) -> Result<KeyStatus, KeyError> {
-        let facts = self.facts(until(OWN_DEADLINE)).await?;
+        let facts = self.facts(self.own_deadline()).await?;
         let state = match self.check_facts(&facts) {
             Ok(()) => KeyState::Active,
             Err(_) => KeyState::Disabled,
@@ -398,12 +408,12 @@ impl TransitProvider {
         let start = Instant::now();
         let error = match probe {
             Probe::Shallow => self
-                .facts(until(OWN_DEADLINE))
+                .facts(self.own_deadline())
                 .await
                 .and_then(|facts| self.check_facts(&facts))
                 .err(),
             // Waiting for another trial of the canary counts, so that a check never outlives its time.
-            Probe::Canary => tokio::time::timeout(OWN_DEADLINE, self.try_canary(start))
+            Probe::Canary => tokio::time::timeout(self.config.timeout, self.try_canary(start))
                 .await
                 .unwrap_or(Err(KeyError::Timeout))
                 .err(),

@@ -89,6 +89,8 @@ impl Bao {
             key_version: None,
             token_file: self.room.join("token"),
             token_is_credential: false,
+            connect_timeout: TIME,
+            timeout: TIME,
         })
         .await
     }

@@ -206,7 +206,7 @@ async fn new_provider(
             }
             Provider::start_with(to, None).await
         }
-        ProviderConfig::Transit(_) => {
+        ProviderConfig::Transit(_) | ProviderConfig::AwsKms(_) => {
             super::refuse_generation(generate)?;
             Provider::start_with(to, None).await
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::aws_kms::FileAwsKms;
 use super::sts::FileSts;
 use super::units::{DurationText, SizeText};
 use super::{EndpointStyle, FolderMarkers, LogFormat};
@@ -100,6 +101,7 @@ pub(super) struct FileKeys {
     pub(super) epoch_max_writes: Option<u64>,
     pub(super) pkcs11: Option<FilePkcs11>,
     pub(super) transit: Option<FileTransit>,
+    pub(super) aws_kms: Option<FileAwsKms>,
     pub(super) insecure_local: Option<FileInsecureLocal>,
 }
 
@@ -109,6 +111,7 @@ pub(super) enum FileProvider {
     InsecureLocal,
     Pkcs11,
     Transit,
+    AwsKms,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +160,8 @@ pub(super) struct FileTransit {
     pub(super) key_version: Option<u32>,
     pub(super) token_file: PathBuf,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) connect_timeout: Option<DurationText>,
+    pub(super) timeout: Option<DurationText>,
 }
 
 #[derive(Deserialize)]

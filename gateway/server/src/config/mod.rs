@@ -5,6 +5,7 @@
 //! paths are absolute or relative to the working directory as the file's folder requires, and it
 //! holds no secret: secrets are read from their files when they are needed. Entry: [`Config::load`].
 
+mod aws_kms;
 mod env;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use sceau_keys::WrapScheme;
 use serde::Deserialize;
 
+pub use aws_kms::AwsKmsConfig;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
@@ -182,7 +184,9 @@ pub enum ProviderConfig {
     /// One or several HSMs through PKCS#11.
     Pkcs11(Box<Pkcs11Config>),
     /// The transit engine of OpenBao or Vault.
-    Transit(TransitConfig),
+    Transit(Box<TransitConfig>),
+    /// The key management service of AWS.
+    AwsKms(Box<AwsKmsConfig>),
 }
 
 impl ProviderConfig {
@@ -192,6 +196,7 @@ impl ProviderConfig {
             Self::InsecureLocal { .. } => "insecure-local",
             Self::Pkcs11(_) => "pkcs11",
             Self::Transit(_) => "transit",
+            Self::AwsKms(_) => "aws-kms",
         }
     }
 }
@@ -252,6 +257,10 @@ pub struct TransitConfig {
     pub token_file: PathBuf,
     /// Authority of the service's certificate, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// TCP and TLS set-up. Default 2 s: a repetition still fits into a request's 5 s.
+    pub connect_timeout: Duration,
+    /// For calls of no request, such as health checks and the first look at the key. Default 2 s.
+    pub timeout: Duration,
 }
 
 /// `[access]`.

@@ -102,20 +102,20 @@ impl Config {
     }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     folder: &'a Path,
     problems: Vec<Problem>,
 }
 
 impl Resolver<'_> {
-    fn problem(&mut self, key: &'static str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: &'static str, message: impl Into<String>) {
         self.problems.push(Problem {
             key,
             message: message.into(),
         });
     }
 
-    fn path(&self, path: PathBuf) -> PathBuf {
+    pub(super) fn path(&self, path: PathBuf) -> PathBuf {
         self.folder.join(path)
     }
 
@@ -255,7 +255,7 @@ impl Resolver<'_> {
                 "is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens",
             );
         }
-        let credentials = self.credentials(file.credentials);
+        let credentials = self.credentials("store.credentials", file.credentials);
         let seconds = Duration::from_secs;
         Some(StoreSection {
             region: file.region.unwrap_or_else(|| "us-east-1".to_owned()),
@@ -275,14 +275,17 @@ impl Resolver<'_> {
         })
     }
 
-    fn credentials(&mut self, file: FileCredentials) -> Option<CredentialsSource> {
-        const KEY: &str = "store.credentials";
+    pub(super) fn credentials(
+        &mut self,
+        key: &'static str,
+        file: FileCredentials,
+    ) -> Option<CredentialsSource> {
         let is_static = file.source == FileCredentialsSource::Static;
         if !is_static && (file.access_key.is_some() || file.secret_file.is_some()) {
-            self.problem(KEY, "access_key and secret_file belong to source = \"static\"");
+            self.problem(key, "access_key and secret_file belong to source = \"static\"");
         }
         if file.source != FileCredentialsSource::Profile && (file.profile.is_some() || file.file.is_some()) {
-            self.problem(KEY, "profile and file belong to source = \"profile\"");
+            self.problem(key, "profile and file belong to source = \"profile\"");
         }
         match (file.source, file.access_key, file.secret_file) {
             (FileCredentialsSource::Environment, _, _) => Some(CredentialsSource::Environment),
@@ -293,33 +296,45 @@ impl Resolver<'_> {
             (FileCredentialsSource::Static, Some(access_key), Some(secret_file)) => {
                 Some(CredentialsSource::Static {
                     access_key,
-                    secret: self.secret("store.credentials.secret_file", &secret_file),
+                    secret: self.secret(key, &secret_file),
                 })
             }
             (FileCredentialsSource::Static, _, _) => {
-                self.problem(KEY, "source = \"static\" needs access_key and secret_file");
+                self.problem(key, "source = \"static\" needs access_key and secret_file");
                 None
             }
         }
     }
 
     fn keys(&mut self, file: FileKeys) -> Option<KeysConfig> {
-        let provider = match (file.provider, file.pkcs11, file.transit, file.insecure_local) {
-            (FileProvider::Pkcs11, Some(pkcs11), None, None) => self
-                .pkcs11(pkcs11)
+        let tables = [
+            (FileProvider::Pkcs11, file.pkcs11.is_some()),
+            (FileProvider::Transit, file.transit.is_some()),
+            (FileProvider::AwsKms, file.aws_kms.is_some()),
+            (FileProvider::InsecureLocal, file.insecure_local.is_some()),
+        ];
+        let wrong = wrong_tables(file.provider, &tables);
+        let provider = match file.provider {
+            _ if wrong.is_some() => None,
+            FileProvider::Pkcs11 => file
+                .pkcs11
+                .and_then(|table| self.pkcs11(table))
                 .map(|config| ProviderConfig::Pkcs11(Box::new(config))),
-            (FileProvider::Transit, None, Some(transit), None) => {
-                self.transit(transit).map(ProviderConfig::Transit)
-            }
-            (FileProvider::InsecureLocal, None, None, Some(local)) => Some(ProviderConfig::InsecureLocal {
+            FileProvider::Transit => file
+                .transit
+                .and_then(|table| self.transit(table))
+                .map(|config| ProviderConfig::Transit(Box::new(config))),
+            FileProvider::AwsKms => file
+                .aws_kms
+                .and_then(|table| self.aws_kms(table))
+                .map(|config| ProviderConfig::AwsKms(Box::new(config))),
+            FileProvider::InsecureLocal => file.insecure_local.map(|local| ProviderConfig::InsecureLocal {
                 key_file: self.secret_path("keys.insecure_local.key_file", &local.key_file),
             }),
-            (chosen, pkcs11, transit, local) => {
-                let tables = (pkcs11.is_some() || transit.is_some(), local.is_some());
-                self.problem("keys.provider", wrong_tables(chosen, tables));
-                None
-            }
         };
+        if let Some(wrong) = wrong {
+            self.problem("keys.provider", wrong);
+        }
         Some(KeysConfig {
             keyring: self.path(file.keyring),
             cache_ttl: self.duration("keys.cache_ttl", file.cache_ttl, Duration::from_secs(300)),
@@ -502,6 +517,7 @@ impl Resolver<'_> {
         if file.key_version == Some(0) {
             self.problem("keys.transit.key_version", "versions count from 1");
         }
+        let seconds = Duration::from_secs;
         Some(TransitConfig {
             mount: file.mount.unwrap_or_else(|| "transit".to_owned()),
             namespace: file.namespace,
@@ -509,6 +525,8 @@ impl Resolver<'_> {
             key_version: file.key_version.unwrap_or(1),
             token_file: self.secret_path("keys.transit.token_file", &file.token_file),
             ca_file: file.ca_file.map(|path| self.path(path)),
+            connect_timeout: self.duration("keys.transit.connect_timeout", file.connect_timeout, seconds(2)),
+            timeout: self.duration("keys.transit.timeout", file.timeout, seconds(2)),
             address: address?,
         })
     }
@@ -536,7 +554,12 @@ impl Resolver<'_> {
     }
 
     /// Zero would mean "at once" to some timers and "never" to others, so it is refused everywhere.
-    fn duration(&mut self, key: &'static str, value: Option<DurationText>, default: Duration) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        value: Option<DurationText>,
+        default: Duration,
+    ) -> Duration {
         let duration = value.map_or(default, |value| value.0);
         if duration.is_zero() {
             self.problem(key, "must be longer than zero");
@@ -555,18 +578,42 @@ impl Resolver<'_> {
     }
 }
 
-/// Why the tables of `[keys]` do not fit the provider chosen; `tables`: one of a production provider, the other one.
-fn wrong_tables(chosen: FileProvider, tables: (bool, bool)) -> &'static str {
-    match (chosen, tables) {
-        (FileProvider::InsecureLocal, (true, _)) => {
-            "insecure-local refuses to be used with a production key provider: remove [keys.pkcs11] and [keys.transit], or set provider to one of them"
-        }
-        (FileProvider::InsecureLocal, (false, _)) => "insecure-local needs the table [keys.insecure_local]",
-        (FileProvider::Pkcs11 | FileProvider::Transit, (_, true)) => {
-            "a production key provider refuses to be used with insecure-local: remove [keys.insecure_local]"
-        }
-        (FileProvider::Pkcs11, (_, false)) => "pkcs11 needs the table [keys.pkcs11] and no [keys.transit]",
-        (FileProvider::Transit, (_, false)) => "transit needs the table [keys.transit] and no [keys.pkcs11]",
+/// The table of `[keys]` that belongs to a provider.
+fn table_of(provider: FileProvider) -> &'static str {
+    match provider {
+        FileProvider::InsecureLocal => "[keys.insecure_local]",
+        FileProvider::Pkcs11 => "[keys.pkcs11]",
+        FileProvider::Transit => "[keys.transit]",
+        FileProvider::AwsKms => "[keys.aws_kms]",
+    }
+}
+
+/// Why the tables that are there do not fit the provider chosen, if so.
+fn wrong_tables(chosen: FileProvider, tables: &[(FileProvider, bool)]) -> Option<String> {
+    let is_there = |(_, is_there): &&(FileProvider, bool)| *is_there;
+    let there: Vec<_> = tables.iter().filter(is_there).map(|(of, _)| *of).collect();
+    let others: Vec<_> = there.iter().copied().filter(|of| *of != chosen).collect();
+    let names = others
+        .iter()
+        .copied()
+        .map(table_of)
+        .collect::<Vec<_>>()
+        .join(" and ");
+    if chosen == FileProvider::InsecureLocal && !others.is_empty() {
+        return Some(format!(
+            "insecure-local refuses to be used with a production key provider: remove {names}, or set provider to theirs"
+        ));
+    }
+    if others.contains(&FileProvider::InsecureLocal) {
+        let words =
+            "a production key provider refuses to be used with insecure-local: remove [keys.insecure_local]";
+        return Some(words.to_owned());
+    }
+    let own = table_of(chosen);
+    match (there.contains(&chosen), others.is_empty()) {
+        (true, true) => None,
+        (_, false) => Some(format!("this provider needs the table {own} and no {names}")),
+        (false, true) => Some(format!("this provider needs the table {own}")),
     }
 }
 
@@ -574,7 +621,7 @@ fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn endpoint(text: &str) -> Option<http::Uri> {
+pub(super) fn endpoint(text: &str) -> Option<http::Uri> {
     let uri: http::Uri = text.parse().ok()?;
     let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
     let has_user = uri.authority()?.as_str().contains('@');

@@ -175,6 +175,48 @@ fn a_transit_key_is_named_and_stands_alone() {
 }
 
 #[test]
+fn a_key_of_aws_tells_where_it_is_and_an_alias_is_none() {
+    let table = "[keys.aws_kms]\nkey = \"arn:aws:kms:eu-west-3:111122223333:key/1234abcd\"\n[keys.aws_kms.credentials]\nsource = \"profile\"\n[access]";
+    let alone = SMALL
+        .replace("[access]", table)
+        .replace("provider = \"insecure-local\"", "provider = \"aws-kms\"")
+        .replace("insecure_local = { key_file = \"dev-key\" }\n", "");
+    let config = parse(&alone).unwrap();
+    let ProviderConfig::AwsKms(kms) = &config.keys.provider else {
+        panic!("not aws-kms")
+    };
+    assert_eq!(kms.region, "eu-west-3");
+    assert_eq!(kms.address.to_string(), "https://kms.eu-west-3.amazonaws.com/");
+    let seconds = Duration::from_secs(2);
+    assert_eq!((kms.connect_timeout, kms.timeout), (seconds, seconds));
+    let with = |line: &str| alone.replace("[keys.aws_kms]", &format!("[keys.aws_kms]\n{line}"));
+    // A VPC endpoint, or a service with the same protocol; never in the clear to another host.
+    assert!(parse(&with("address = \"https://kms.example\"")).is_ok());
+    assert!(
+        refusal(&with("address = \"http://kms.example\""))
+            .0
+            .contains("keys.aws_kms.address")
+    );
+    let elsewhere = alone.replace("arn:aws:", "arn:aws-cn:");
+    let (said, _) = refusal(&elsewhere);
+    assert!(
+        said.contains("keys.aws_kms.address") && said.contains("keys.aws_kms.region"),
+        "{said}"
+    );
+    let bare = alone.replace("arn:aws:kms:eu-west-3:111122223333:key/", "");
+    assert!(refusal(&bare).0.contains("keys.aws_kms.region"));
+    let alias = alone.replace(":key/", ":alias/");
+    assert!(refusal(&alias).0.contains("an alias is not taken"));
+    let said = refusal(&alone.replace("source = \"profile\"", "source = \"environment\"")).0;
+    assert!(
+        said.contains("keys.aws_kms.credentials") && said.contains("not taken here"),
+        "{said}"
+    );
+    let none = with("timeout = \"0s\"");
+    assert!(refusal(&none).0.contains("longer than zero"));
+}
+
+#[test]
 fn software_keys_and_an_hsm_refuse_each_other() {
     let pkcs11 = "[keys.pkcs11]\nmodule = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"pin\"\n[access]";
     let both = SMALL.replace("[access]", pkcs11);
@@ -233,6 +275,10 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "mount",
         "namespace",
         "token_file",
+        "region = \"eu-west-3\"",
+        "source = \"profile\"",
+        "file = ",
+        "profile = ",
         "scheme",
         "profile",
         "account",

@@ -1,4 +1,4 @@
-//! The gateway's own credentials for the store.
+//! The gateway's own credentials, for the store and for key services that are signed for alike.
 //!
 //! What lives here: reading them from the configuration, the environment or a shared profile file.
 //! What must not: clients' credentials. Invariant: the secret is held in a wiping type from the
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use sceau_keys::SecretText;
-use sceau_s3wire::sigv4::SecretAccessKey;
+use sceau_s3wire::sigv4::{self, SecretAccessKey};
 use zeroize::Zeroizing;
 
 use super::error::{CredentialFault, StoreError};
@@ -85,7 +85,7 @@ impl Found {
 }
 
 /// Hands out the current credentials.
-pub(super) struct CredentialProvider {
+pub struct CredentialProvider {
     held: Mutex<Held>,
     profile: Option<(PathBuf, String)>,
 }
@@ -101,7 +101,7 @@ impl CredentialProvider {
     ///
     /// # Errors
     /// [`StoreError::Credentials`] when there are none or they cannot be used.
-    pub(super) fn new(source: CredentialSource) -> Result<Self, StoreError> {
+    pub fn new(source: CredentialSource) -> Result<Self, StoreError> {
         let (first, changed, profile) = match source {
             CredentialSource::Static {
                 access_key,
@@ -146,6 +146,17 @@ impl CredentialProvider {
         self.at(Instant::now())
     }
 
+    /// Calls `borrower` with the credentials to sign with now.
+    pub fn lend(&self, borrower: &mut dyn FnMut(sigv4::Credentials<'_>)) {
+        let current = self.current();
+        borrower(sigv4::Credentials {
+            access_key: &current.access_key,
+            secret: &current.secret,
+            session_token: current.session_token.as_ref().map(SecretText::expose),
+            cache: None,
+        });
+    }
+
     fn at(&self, now: Instant) -> Arc<Credentials> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((file, profile)) = &self.profile
@@ -160,7 +171,7 @@ impl CredentialProvider {
                         held.changed = changed;
                     }
                     Err(fault) => {
-                        tracing::warn!(?fault, "store credentials file not re-read; the last ones stay")
+                        tracing::warn!(?fault, "credentials file not re-read; the last ones stay")
                     }
                 }
             }

@@ -28,7 +28,7 @@ pub use body::BodyError;
 pub use config::{AddressingStyle, Capabilities, FolderMarkers, StoreConfig, Timeouts};
 pub(crate) use connect::{StoreConnector, tls_config};
 pub use control::{Condition, ControlBucket, PutOutcome};
-pub use credentials::CredentialSource;
+pub use credentials::{CredentialProvider, CredentialSource};
 pub use error::{ConnectFault, CredentialFault, RetrySafety, StoreError, Wait};
 pub use fault::{UpstreamFault, classify_error};
 pub use folders::keeps_folder_objects;
