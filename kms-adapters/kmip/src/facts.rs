@@ -169,3 +169,121 @@ impl KeyFacts {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sceau_kms_ttlv::Value;
+
+    use super::*;
+    use crate::wire::{enumeration, integer, text};
+
+    const V14: Version = Version { major: 1, minor: 4 };
+    const V20: Version = Version { major: 2, minor: 0 };
+
+    fn parts(state: u32, mask: i32) -> Vec<(&'static str, Item)> {
+        let name = Item::structure(tag::NAME, vec![text(tag::NAME_VALUE, "kek")]);
+        vec![
+            ("Name", name),
+            ("Object Type", enumeration(tag::OBJECT_TYPE, SYMMETRIC_KEY)),
+            (
+                "Cryptographic Algorithm",
+                enumeration(tag::CRYPTOGRAPHIC_ALGORITHM, AES),
+            ),
+            ("Cryptographic Length", integer(tag::CRYPTOGRAPHIC_LENGTH, 256)),
+            (
+                "Cryptographic Usage Mask",
+                integer(tag::CRYPTOGRAPHIC_USAGE_MASK, mask),
+            ),
+            ("State", enumeration(tag::STATE, state)),
+        ]
+    }
+
+    /// As a server of this version tells them.
+    fn payload(parts: Vec<(&'static str, Item)>, version: Version) -> Item {
+        let items = parts.into_iter().map(|(name, item)| {
+            if version >= Version::TAGGED_LEAST {
+                return item;
+            }
+            let value = Item::of(tag::ATTRIBUTE_VALUE, item.value);
+            Item::structure(tag::ATTRIBUTE, vec![text(tag::ATTRIBUTE_NAME, name), value])
+        });
+        let items = items.collect();
+        if version >= Version::TAGGED_LEAST {
+            let all = Item::structure(tag::ATTRIBUTES, items);
+            return Item::structure(tag::RESPONSE_PAYLOAD, vec![all]);
+        }
+        Item::structure(tag::RESPONSE_PAYLOAD, items)
+    }
+
+    fn facts(state: u32, mask: i32) -> KeyFacts {
+        KeyFacts::read(&payload(parts(state, mask), V14), V14)
+    }
+
+    #[test]
+    fn both_forms_of_attributes_are_read() {
+        for version in [V14, V20] {
+            let facts = KeyFacts::read(&payload(parts(2, 12), version), version);
+            assert!(facts.is_active() && facts.has_name("kek") && !facts.has_name("ke"));
+            assert_eq!(facts.check_kind(WrapScheme::KmipGcm), Ok(()));
+            // Nothing was said of it.
+            assert!(facts.is_exportable());
+        }
+    }
+
+    #[test]
+    fn no_state_but_active_is_usable_and_silence_is_none() {
+        for state in [0, 1, 3, 4, 5, 6, 7, u32::MAX] {
+            assert!(!facts(state, 12).is_active(), "{state}");
+        }
+        let mut none = parts(2, 12);
+        none.retain(|(name, _)| *name != "State");
+        assert!(!KeyFacts::read(&payload(none, V14), V14).is_active());
+        for version in [V14, V20] {
+            let mut twice = parts(2, 12);
+            twice.push(("State", enumeration(tag::STATE, 4)));
+            assert!(!KeyFacts::read(&payload(twice, version), version).is_active());
+        }
+    }
+
+    #[test]
+    fn another_kind_of_key_is_refused() {
+        for (place, item) in [
+            (1, enumeration(tag::OBJECT_TYPE, 7)),
+            (2, enumeration(tag::CRYPTOGRAPHIC_ALGORITHM, 2)),
+            (3, integer(tag::CRYPTOGRAPHIC_LENGTH, 128)),
+        ] {
+            let mut other = parts(2, 12);
+            if let Some(part) = other.get_mut(place) {
+                part.1 = item;
+            }
+            let facts = KeyFacts::read(&payload(other, V14), V14);
+            assert!(facts.check_kind(WrapScheme::KmipGcm).is_err(), "{place}");
+        }
+        // Encrypt alone derives, and does not open; Decrypt alone is of no use.
+        assert!(facts(2, ENCRYPT).check_kind(WrapScheme::KmipGcm).is_err());
+        assert_eq!(facts(2, ENCRYPT).check_kind(WrapScheme::AesCbcKdf), Ok(()));
+        assert!(facts(2, DECRYPT).check_kind(WrapScheme::AesCbcKdf).is_err());
+    }
+
+    #[test]
+    fn the_audit_names_what_is_weaker_than_it_should_be() {
+        let with = |extractable, mask| {
+            let mut parts = parts(2, mask);
+            let value = Item::of(tag::EXTRACTABLE, Value::Boolean(extractable));
+            parts.push(("Extractable", value));
+            KeyFacts::read(&payload(parts, V20), V20)
+        };
+        let best = with(false, ENCRYPT | DECRYPT);
+        assert!(!best.is_exportable() && best.findings(WrapScheme::KmipGcm).is_empty());
+        assert!(with(true, 12).is_exportable());
+        for (key, scheme) in [
+            (with(true, 12), WrapScheme::KmipGcm),
+            (with(false, 12 | WRAP_KEY), WrapScheme::KmipGcm),
+            (with(false, 12 | 0x200), WrapScheme::KmipGcm),
+            (with(false, 12), WrapScheme::AesCbcKdf),
+            (facts(2, 12), WrapScheme::KmipGcm),
+        ] {
+            assert_eq!(key.findings(scheme).len(), 1);
+        }
+    }
+}

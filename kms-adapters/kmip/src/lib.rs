@@ -4,7 +4,14 @@
 //! must not: the encoding. Invariant: only Discover Versions, Query, Locate, Get Attributes, Encrypt, Decrypt
 //! and RNG Retrieve are ever asked for: never Get, never anything that changes a key; and a key in any state but
 //! Active is not used, whatever the server would still do with it.
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
 
 mod derive;
 mod facts;

@@ -21,8 +21,6 @@ use zeroize::Zeroizing;
 
 use crate::tls::Identity;
 
-/// Time to make a connection, TLS included.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// How long an idle connection is kept.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 /// When to come back after a lost connection.
@@ -41,6 +39,7 @@ pub(crate) struct Pool {
     port: u16,
     name: ServerName<'static>,
     identity: Identity,
+    connect_timeout: Duration,
     slots: Semaphore,
     idle: Mutex<Vec<Idle>>,
 }
@@ -78,12 +77,14 @@ fn fault(error: &io::Error) -> KeyError {
 }
 
 impl Pool {
-    /// A pool of at most `connections`; further calls wait within their deadlines.
+    /// A pool of at most `connections`; further calls wait within their deadlines. `connect_timeout` is for TCP
+    /// and TLS together.
     pub(crate) fn new(
         host: String,
         port: u16,
         identity: Identity,
         connections: usize,
+        connect_timeout: Duration,
     ) -> Result<Self, KeyError> {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare.clone()).map_err(|_| KeyError::Misconfigured {
@@ -96,6 +97,7 @@ impl Pool {
             port,
             name,
             identity,
+            connect_timeout,
             slots: Semaphore::new(connections),
             idle: Mutex::new(Vec::new()),
         })
@@ -137,7 +139,7 @@ impl Pool {
                 answered => return answered,
             }
         }
-        let stream = tokio::time::timeout(CONNECT_TIME, self.connect())
+        let stream = tokio::time::timeout(self.connect_timeout, self.connect())
             .await
             .unwrap_or(Err(lost()))?;
         self.exchange(stream, request).await

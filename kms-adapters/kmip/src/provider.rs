@@ -26,8 +26,6 @@ use crate::server::Fail;
 use crate::trial::{self, Enrolment};
 use crate::wire::{Operation, Version};
 
-/// Time for calls that bring no deadline of their own.
-const OWN_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for all calls of a start or an enrolment.
 pub(crate) const START_TIME: Duration = Duration::from_secs(15);
 
@@ -44,6 +42,8 @@ pub struct KmipConfig {
     pub cert_file: PathBuf,
     /// Its private key, PEM, mode 0600.
     pub key_file: PathBuf,
+    /// Whether that is a credential that systemd keeps, which its group may read.
+    pub key_is_credential: bool,
     /// Name of the key.
     pub key_label: String,
     /// Its unique identifier, where the name is not unique.
@@ -54,6 +54,10 @@ pub struct KmipConfig {
     pub protocol_max: Option<Version>,
     /// Most connections at once, 1 at least.
     pub connections: usize,
+    /// For TCP and TLS of a new connection.
+    pub connect_timeout: Duration,
+    /// For calls that bring no deadline of their own.
+    pub timeout: Duration,
 }
 
 /// A wrap of a known key, and when it was last tried.
@@ -69,6 +73,7 @@ pub struct KmipProvider {
     remote: RemoteKey,
     /// When the key was made.
     made: Option<i64>,
+    timeout: Duration,
     canary: Mutex<Option<Canary>>,
 }
 
@@ -94,7 +99,7 @@ impl KmipProvider {
     /// [`KeyError::KeyNotUsable`]; and what calls answer.
     pub async fn connect(config: KmipConfig, scheme: WrapScheme) -> Result<Self, KeyError> {
         let deadline = until(START_TIME);
-        let (label, version) = (config.key_label.clone(), config.key_version);
+        let (label, version, timeout) = (config.key_label.clone(), config.key_version, config.timeout);
         let (mut remote, facts) = RemoteKey::find(config, deadline).await?;
         facts.check_kind(scheme)?;
         if !facts.is_active() {
@@ -125,6 +130,7 @@ impl KmipProvider {
             info,
             remote,
             made: facts.made,
+            timeout,
             canary: Mutex::new(None),
         };
         provider.try_canary(Instant::now()).await?;
@@ -203,7 +209,7 @@ impl KmipProvider {
     /// Opens a wrap of a known key, unless somebody did after `since`; one at a time.
     async fn try_canary(&self, since: Instant) -> Result<(), KeyError> {
         let mut held = self.canary.lock().await;
-        let deadline = until(OWN_DEADLINE);
+        let deadline = until(self.timeout);
         let context = trial::trial_context(0);
         if held.is_none() {
             let key = trial::random_key()?;
@@ -237,7 +243,7 @@ impl KmipProvider {
             return Err(KeyError::Internal);
         }
         if self.remote.server.can(Operation::RngRetrieve) {
-            return self.remote.server.random(bytes, until(OWN_DEADLINE)).await;
+            return self.remote.server.random(bytes, until(self.timeout)).await;
         }
         // Servers need not offer it; callers mix in the operating system's in any case.
         let mut drawn = Zeroizing::new(vec![0; bytes]);
@@ -247,7 +253,7 @@ impl KmipProvider {
 
     async fn audit(&self) -> Result<KeyStatus, KeyError> {
         let remote = &self.remote;
-        let facts = remote.server.attributes(&remote.id, until(OWN_DEADLINE)).await?;
+        let facts = remote.server.attributes(&remote.id, until(self.timeout)).await?;
         Ok(KeyStatus {
             state: match self.check(&facts) {
                 Ok(()) => KeyState::Active,
@@ -275,9 +281,9 @@ impl KmipProvider {
     async fn look(&self, probe: Probe) -> Health {
         let start = Instant::now();
         let error = match probe {
-            Probe::Shallow => self.look_at_key(until(OWN_DEADLINE)).await.err(),
+            Probe::Shallow => self.look_at_key(until(self.timeout)).await.err(),
             // Waiting for another trial of the canary counts, so that a check never outlives its time.
-            Probe::Canary => tokio::time::timeout(OWN_DEADLINE, self.try_canary(start))
+            Probe::Canary => tokio::time::timeout(self.timeout, self.try_canary(start))
                 .await
                 .unwrap_or(Err(KeyError::Timeout))
                 .err(),

@@ -84,8 +84,10 @@ impl RemoteKey {
             ca_file: config.ca_file,
             cert_file: config.cert_file,
             key_file: config.key_file,
+            key_is_credential: config.key_is_credential,
         };
-        let pool = Pool::new(config.host, config.port, identity, config.connections)?;
+        let (connections, connect) = (config.connections, config.connect_timeout);
+        let pool = Pool::new(config.host, config.port, identity, connections, connect)?;
         let server = Server::greet(pool, config.protocol_max, deadline).await?;
         let id = match config.key_id {
             Some(id) => id,

@@ -24,6 +24,8 @@ pub(crate) struct Identity {
     pub(crate) ca_file: PathBuf,
     pub(crate) cert_file: PathBuf,
     pub(crate) key_file: PathBuf,
+    /// Whether the key file is a credential that systemd keeps, which its group may read.
+    pub(crate) key_is_credential: bool,
 }
 
 fn operator(path: &Path, what: &str) -> KeyError {
@@ -32,15 +34,16 @@ fn operator(path: &Path, what: &str) -> KeyError {
     }
 }
 
-fn read(path: &Path, is_secret: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// `forbidden`: bits of the mode that the file must not have.
+fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = File::open(path).map_err(|_| operator(path, "the file cannot be opened"))?;
     let facts = file
         .metadata()
         .map_err(|_| operator(path, "the file cannot be inspected"))?;
-    if is_secret && (!facts.is_file() || facts.mode() & 0o077 != 0) {
+    if !facts.is_file() || facts.mode() & forbidden != 0 {
         return Err(operator(
             path,
-            "a private key must be a plain file that only its owner may read (mode 0600)",
+            "it must be a plain file, and a private key's only its owner may read (mode 0600)",
         ));
     }
     if facts.len() > FILE_BYTES_MAX {
@@ -55,7 +58,7 @@ fn read(path: &Path, is_secret: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
-    let read = read(path, false)?;
+    let read = read(path, 0)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read).collect();
     certificates
         .ok()
@@ -74,7 +77,8 @@ impl Identity {
                 .map_err(|_| operator(&self.ca_file, "a certificate is no authority"))?;
         }
         let chain = certificates(&self.cert_file)?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key_file, true)?)
+        let forbidden = if self.key_is_credential { 0o037 } else { 0o077 };
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key_file, forbidden)?)
             .map_err(|_| operator(&self.key_file, "the file holds no private key"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)

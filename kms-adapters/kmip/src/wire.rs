@@ -215,3 +215,63 @@ fn take(structure: Item, tag: u32) -> Option<Item> {
     };
     items.into_iter().find(|item| item.tag == tag)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(count: i32, items: Vec<Item>) -> Item {
+        let header = Item::structure(tag::RESPONSE_HEADER, vec![integer(tag::BATCH_COUNT, count)]);
+        let mut parts = vec![header];
+        parts.extend(items);
+        Item::structure(tag::RESPONSE_MESSAGE, parts)
+    }
+
+    fn item(operation: Operation, status: u32) -> Item {
+        let fields = vec![
+            enumeration(tag::OPERATION, operation.code()),
+            enumeration(tag::RESULT_STATUS, status),
+            enumeration(tag::RESULT_REASON, 0x0c),
+            Item::structure(tag::RESPONSE_PAYLOAD, vec![text(tag::UNIQUE_IDENTIFIER, "1")]),
+        ];
+        Item::structure(tag::BATCH_ITEM, fields)
+    }
+
+    #[test]
+    fn only_the_answer_to_the_question_is_taken() {
+        let asked = Operation::Decrypt;
+        let good = answer(message(1, vec![item(asked, 0)]), asked);
+        assert!(good.unwrap().unwrap().one(tag::UNIQUE_IDENTIFIER).is_some());
+        let refused = answer(message(1, vec![item(asked, 1)]), asked);
+        assert_eq!(refused, Ok(Err(Refusal(0x0c))));
+        for nonsense in [
+            message(1, vec![item(Operation::Encrypt, 0)]),
+            message(1, vec![]),
+            message(1, vec![item(asked, 0), item(asked, 0)]),
+            message(2, vec![item(asked, 0)]),
+            // Pending, undone, and a status that does not exist.
+            message(1, vec![item(asked, 2)]),
+            message(1, vec![item(asked, 3)]),
+            message(1, vec![item(asked, 9)]),
+            message(1, vec![Item::structure(tag::BATCH_ITEM, vec![])]),
+            Item::structure(tag::REQUEST_MESSAGE, vec![]),
+            text(tag::RESPONSE_MESSAGE, "no structure"),
+        ] {
+            assert_eq!(answer(nonsense, asked), Err(KeyError::Internal));
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_and_read_back() {
+        for pair in Version::ALL.windows(2) {
+            assert!(pair[0] > pair[1], "best first");
+        }
+        for version in Version::ALL {
+            assert_eq!(Version::read(&version.item()), Some(version));
+            assert_eq!(Version::parse(&version.to_string()), Some(version));
+        }
+        for text in ["1.1", "2.2", "3.0", "1.40", "", "2"] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+    }
+}

@@ -145,6 +145,9 @@ impl Kmip {
             key_version: 1,
             protocol_max: None,
             connections: 8,
+            key_is_credential: false,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
         }
     }
 
