@@ -42,7 +42,7 @@ def measure(folder, store, sessions, latency_ms, seconds):
         boto(gateway.url, ACCESS_KEY, SECRET_KEY).create_bucket(Bucket=bucket)
         site.token.faults(f"C_DecryptInit delay={latency_ms}")
         done = subprocess.run(
-            [BINARY.parent / "sceau-bench", "get", "--endpoint", gateway.url, "--bucket", bucket, "--size", "1KiB",
+            [BINARY.parent / "sceau-bench", "run", "get", "--endpoint", gateway.url, "--bucket", bucket, "--size", "1KiB",
              "--objects", "32", "--concurrency", "64", "--duration", f"{seconds}s", "--output", "json"],
             env={**os.environ, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY},
             capture_output=True, text=True, timeout=seconds + 120,
@@ -76,10 +76,11 @@ def main():
 
 
 def line(sessions, report):
-    (row,) = report["rows"]
+    (endpoint,) = report["endpoints"]
+    (row,) = endpoint["rows"]
     latency = row["latency_micros"]
     return (f"{sessions:3} sessions: {row['requests_per_second']:6.0f} requests/s, p50 {latency['p50'] / 1000:5.1f} ms, "
-            f"p99 {latency['p99'] / 1000:5.1f} ms, {report['failed']} failed, {report['corrupt']} wrong")
+            f"p99 {latency['p99'] / 1000:5.1f} ms, {endpoint['failed']} failed, {endpoint['corrupt']} wrong")
 
 
 if __name__ == "__main__":

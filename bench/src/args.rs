@@ -3,115 +3,256 @@
 //! What lives here: options, their forms and limits. What must not: secrets; credentials come from the
 //! environment. Invariant: what is parsed can be run: sizes, counts and the memory they need are bounded.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Most sizes in one run.
-const SIZES_MAX: usize = 8;
-/// Largest object, bytes: the most that one PutObject takes.
-const SIZE_MAX: u64 = 5 << 30;
-/// Most memory for bodies that are being sent, bytes.
-const BODY_MEMORY_MAX: u64 = 2 << 30;
+use crate::draw::{Popularity, Sizes, parse_size};
+use crate::op::{Mix, Verb};
+use crate::target::Mode;
+
 /// Longest run.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Fastest open loop, requests per second.
+const RATE_MAX: f64 = 1e6;
 
 const AFTER_HELP: &str = "\
-Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if any, AWS_SESSION_TOKEN.
+Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if any, AWS_SESSION_TOKEN; for an endpoint called
+NAME first AWS_ACCESS_KEY_ID_NAME and so on, in capitals, with _ for each other character.
 
 Objects are written below sceau-bench/<run id>/ only, and are deleted at the end and after an interrupt.
 A bucket with versioning is refused, since deleting would leave versions behind.
 
-Limits of this version: plain HTTP only (no TLS); closed loop only: each worker sends its next request when
-the last one is answered, so a slow endpoint gets fewer requests and its percentiles look better than users
-with a fixed rate would see.
+Exit codes: 0 done, 1 a request failed, a byte differed or objects were left behind, 2 command line,
+3 a threshold was not met, 130 interrupted.";
 
-Exit codes: 0 done, 1 a request failed or a byte differed, 2 command line, 130 interrupted.
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sceau-bench run get --endpoint http://127.0.0.1:9000 --bucket demo --size 1KiB,1MiB --duration 30s
+  sceau-bench run mixed --mix get=70,put=25,delete=5 --rate 200 --endpoint https://s3.test --ca ca.pem --bucket demo
+  sceau-bench run put --mode trailer --endpoint http://127.0.0.1:9000 --bucket demo --fail-if 'p99>50ms' --html r.html";
 
+const AB_EXAMPLES: &str = "\
 Example:
-  sceau-bench mixed --endpoint http://127.0.0.1:9000 --bucket demo --size 1KiB,1MiB --duration 30s";
+  sceau-bench ab get --size 1MiB --bucket demo --rounds 7 --duration 3s \\
+    --endpoint direct=http://127.0.0.1:9100 --endpoint haproxy=http://127.0.0.1:9101 \\
+    --endpoint sceau=http://127.0.0.1:9102 --proc haproxy=4711 --proc sceau=4712";
 
-/// Small load tool for S3 endpoints that checks every byte it reads.
+/// Load tool for S3 endpoints that checks every byte it reads.
 #[derive(Debug, Parser)]
 #[command(name = "sceau-bench", version, about, propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub workload: Workload,
+    pub command: Command,
 }
 
-/// What requests are made.
+/// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Workload {
-    /// Writes objects, over and over
-    #[command(after_help = AFTER_HELP)]
-    Put(Options),
-    /// Writes objects once, then reads them in random order
-    #[command(after_help = AFTER_HELP)]
-    Get(Options),
-    /// Writes objects once, then reads and rewrites them in random order
-    #[command(after_help = AFTER_HELP)]
-    Mixed {
-        /// Options of every workload.
+pub enum Command {
+    /// Loads one endpoint
+    #[command(after_help = AFTER_HELP, after_long_help = [AFTER_HELP, "\n\n", RUN_EXAMPLES].concat())]
+    Run {
+        /// Where the requests go: http[s]://host[:port][/bucket]
+        #[arg(long, value_name = "URL")]
+        endpoint: String,
+        /// Load and reports.
         #[command(flatten)]
         options: Options,
-        /// How many requests of a hundred are reads
-        #[arg(long, value_name = "N", default_value_t = 70, value_parser = clap::value_parser!(u8).range(0..=100))]
-        get_percent: u8,
     },
+    /// Puts the same load on several endpoints in turn, round by round, and compares
+    #[command(after_help = AFTER_HELP, after_long_help = [AFTER_HELP, "\n\n", AB_EXAMPLES].concat())]
+    Ab {
+        /// An endpoint: NAME=http[s]://host[:port][/bucket]; at least twice
+        #[arg(long = "endpoint", value_name = "NAME=URL", value_parser = parse_named, required = true)]
+        endpoints: Vec<(String, String)>,
+        /// How often each endpoint has its turn
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        rounds: u16,
+        /// Load and reports.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Serves an S3 store in memory that costs next to nothing, to stand behind what is measured
+    NullStore(NullStore),
 }
 
-/// Options of every workload.
+/// Options of the null store.
+#[derive(Debug, Args)]
+pub struct NullStore {
+    /// Address to listen on; port 0 takes a free one. It checks no signature: keep it on loopback
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: String,
+    /// A bucket that is there from the start; repeatable
+    #[arg(long = "bucket", value_name = "NAME", default_value = "bench")]
+    pub buckets: Vec<String>,
+    /// Most bytes kept in each bucket; the objects written first go first
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "2GiB")]
+    pub bucket_bytes: u64,
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Certificate chain for TLS, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key for TLS, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// What operations are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Writes objects in turn
+    Put,
+    /// Reads objects that were written before
+    Get,
+    /// Reads a part of an object
+    Range,
+    /// Asks for sizes
+    Head,
+    /// Lists the first page
+    List,
+    /// Deletes objects that were written before; ends when there are none
+    Delete,
+    /// Copies objects
+    Copy,
+    /// Writes objects in parts
+    Multipart,
+    /// Several of these, as --mix says
+    Mixed,
+}
+
+impl Workload {
+    fn verb(self) -> Option<Verb> {
+        match self {
+            Self::Put => Some(Verb::Put),
+            Self::Get => Some(Verb::Get),
+            Self::Range => Some(Verb::Range),
+            Self::Head => Some(Verb::Head),
+            Self::List => Some(Verb::List),
+            Self::Delete => Some(Verb::Delete),
+            Self::Copy => Some(Verb::Copy),
+            Self::Multipart => Some(Verb::Multipart),
+            Self::Mixed => None,
+        }
+    }
+}
+
+/// Load and reports.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Where the requests go, such as http://127.0.0.1:9000; HTTPS is not supported yet
-    #[arg(long, value_name = "URL")]
-    pub endpoint: String,
+    /// What operations are made
+    pub workload: Workload,
+    /// Weights of a mixed workload
+    #[arg(long, value_name = "WEIGHTS", value_parser = Mix::parse, default_value = "get=70,put=30")]
+    pub mix: Mix,
     /// An existing bucket
     #[arg(long)]
-    pub bucket: String,
+    pub bucket: Option<String>,
     /// Region in the signatures [default: AWS_REGION, or us-east-1]
     #[arg(long)]
     pub region: Option<String>,
-    /// Object sizes, used in turn: bytes, or with KiB, MiB, GiB, KB, MB, GB
-    #[arg(long = "size", value_name = "SIZES", value_delimiter = ',', value_parser = parse_size, default_value = "1MiB")]
-    pub sizes: Vec<u64>,
-    /// Objects of each size
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub objects: u32,
-    /// Requests in flight, each on its own connection
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Certificates to trust instead of the system's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How requests are signed and what covers the bodies of writes
+    #[arg(long, value_enum, default_value_t = Mode::UnsignedPayload)]
+    pub mode: Mode,
+    /// Writes carry Content-MD5
+    #[arg(long)]
+    pub content_md5: bool,
+    /// Object sizes: 64KiB, a list used in turn 1KiB,1MiB, uniform:LOW-HIGH, lognormal:MEDIAN:SIGMA:MAX
+    #[arg(long, value_name = "SIZES", value_parser = Sizes::parse, default_value = "1MiB")]
+    pub size: Sizes,
+    /// Objects (of each size in a list)
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub objects: u64,
+    /// Which objects are asked for: uniform or zipf:EXPONENT
+    #[arg(long, value_name = "LAW", value_parser = Popularity::parse, default_value = "uniform")]
+    pub popularity: Popularity,
+    /// Length of a ranged read
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64KiB")]
+    pub range_size: u64,
+    /// Length of a part of an upload in parts
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8MiB")]
+    pub part_size: u64,
+    /// Entries of a page of a listing
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub list_entries: u16,
+    /// Most requests at the same time, each on its own connection
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub concurrency: u16,
-    /// No request is started after this time, such as 500ms, 30s, 5m [default: 10s]
+    /// Open loop: so many requests are due each second, whatever the endpoint does
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// Gaps between the requests of an open loop
+    #[arg(long, value_enum, default_value_t = Arrival::Fixed, requires = "rate")]
+    pub arrival: Arrival,
+    /// No request is started after this time of a round, such as 500ms, 30s, 5m [default: 10s, ab: 3s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "requests")]
     pub duration: Option<Duration>,
-    /// How many requests to make, instead of a time
+    /// How many operations a round makes, instead of a time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub requests: Option<u64>,
-    /// Whether signatures cover the bodies of writes
-    #[arg(long, value_enum, default_value_t = Payload::Unsigned)]
-    pub payload: Payload,
+    /// Workers start one after the other over this time, before the measurement
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
+    pub ramp: Duration,
+    /// Load before each measurement that does not count
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "500ms")]
+    pub warm_up: Duration,
+    /// End a round when its throughput varies less than this over ten intervals
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub auto_stop: Option<f64>,
+    /// Step of the timeline [default: 1s, or a twentieth of a shorter round]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub interval: Option<Duration>,
     /// A request that takes longer has failed
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
     pub timeout: Duration,
-    /// Seed of contents and order, to repeat a run; drawn without it
+    /// Reads compare lengths only, not bytes
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Threads of this tool [default: as many as processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Seed of contents, sizes and order, to repeat a run; drawn without it
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Also report CPU time and peak memory of this process on this host (children are not included); repeatable
-    #[arg(long = "pid", value_name = "PID")]
-    pub pids: Vec<u32>,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    /// Also report CPU time and memory of a process on this host and of its children; a name may stand for
+    /// several processes, and that of an endpoint makes them its cost; repeatable
+    #[arg(long = "proc", value_name = "NAME=PID", value_parser = parse_process)]
+    pub processes: Vec<(String, u32)>,
+    /// Also report the phases of requests that a gateway measured: [NAME=]URL of its metrics; repeatable
+    #[arg(long, value_name = "URL")]
+    pub metrics: Vec<String>,
+    /// Reports.
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
-/// What the signature of a write covers.
+/// Reports.
+#[derive(Debug, Clone, Args)]
+pub struct Outputs {
+    /// Form of the report on standard output
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Gaps between requests of an open loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Payload {
-    /// UNSIGNED-PAYLOAD
-    Unsigned,
-    /// SHA-256 of the body
-    Sha256,
+pub enum Arrival {
+    /// All equal
+    Fixed,
+    /// Random, as of many users who know nothing of each other
+    Poisson,
 }
 
 /// Form of the report.
@@ -126,44 +267,30 @@ pub enum Output {
 impl Options {
     /// Judges what single options cannot.
     pub fn check(&self) -> Result<(), String> {
-        if self.sizes.len() > SIZES_MAX {
-            return Err(format!("--size takes at most {SIZES_MAX} sizes"));
-        }
         if self.timeout.is_zero() {
             return Err("--timeout must not be zero".to_owned());
         }
-        let largest = self.sizes.iter().copied().max().unwrap_or(0);
-        if largest.saturating_mul(u64::from(self.concurrency)) > BODY_MEMORY_MAX {
-            return Err("the largest --size times --concurrency is above 2 GiB of memory".to_owned());
+        if self.part_size == 0 || self.range_size == 0 {
+            return Err("--part-size and --range-size must not be zero".to_owned());
+        }
+        if self.size.max().div_ceil(self.part_size) > 10_000 {
+            return Err("--size needs more than 10 000 parts of --part-size".to_owned());
         }
         Ok(())
     }
-}
 
-fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    Some((number.parse().ok()?, unit))
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (number, unit) = split_unit(text).ok_or("not a size, such as 4096, 64KiB or 1MiB")?;
-    let factor = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return Err("unknown unit; use B, KiB, MiB, GiB, KB, MB or GB".to_owned()),
-    };
-    let size = number.checked_mul(factor).filter(|size| *size <= SIZE_MAX);
-    size.ok_or_else(|| "above 5 GiB".to_owned())
+    /// The operations.
+    pub fn operations(&self) -> Mix {
+        self.workload.verb().map_or_else(|| self.mix.clone(), Mix::only)
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = split_unit(text).ok_or("not a time, such as 500ms, 30s or 5m")?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or(("", text));
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "not a time, such as 500ms, 30s or 5m")?;
     let duration = match unit {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
@@ -174,28 +301,43 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "above 24 hours".to_owned())
 }
 
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.trim_end_matches("/s").parse().map_err(|_| "not a number")?;
+    match rate > 0.0 && rate <= RATE_MAX {
+        true => Ok(rate),
+        false => Err("must be above 0 and at most 1000000".to_owned()),
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.trim_end_matches('%').parse().map_err(|_| "not a number")?;
+    match percent > 0.0 && percent <= 100.0 {
+        true => Ok(percent / 100.0),
+        false => Err("must be above 0 and at most 100".to_owned()),
+    }
+}
+
+fn parse_named(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match !name.is_empty() && name.len() <= 32 && name.chars().all(is_plain) {
+        true => Ok((name.to_owned(), value.to_owned())),
+        false => Err("a name has up to 32 letters, digits, - and _".to_owned()),
+    }
+}
+
+fn parse_process(text: &str) -> Result<(String, u32), String> {
+    let (name, pid) = parse_named(text)?;
+    let pid = pid.parse().map_err(|_| "not a process id".to_owned())?;
+    Ok((name, pid))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sizes_have_units_and_a_limit() {
-        assert_eq!(parse_size("0"), Ok(0));
-        assert_eq!(parse_size("64KiB"), Ok(65_536));
-        assert_eq!(parse_size("5GiB"), Ok(SIZE_MAX));
-        assert_eq!(parse_size("2MB"), Ok(2_000_000));
-        for bad in [
-            "",
-            "KiB",
-            "1kib",
-            "1.5MiB",
-            "-1",
-            "6GiB",
-            "99999999999999999999",
-            "18446744073709551615GiB",
-        ] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(format!("sceau-bench {line}").split_whitespace())
     }
 
     #[test]
@@ -208,16 +350,24 @@ mod tests {
     }
 
     #[test]
-    fn time_and_number_of_requests_exclude_each_other_and_memory_is_bounded() {
-        let parse = |more: &str| {
-            let line = format!("sceau-bench put --endpoint http://h --bucket b {more}");
-            Cli::try_parse_from(line.split_whitespace())
-        };
-        assert!(parse("--duration 1s --requests 5").is_err());
-        let Workload::Put(options) = parse("--size 1KiB,1GiB --concurrency 3").unwrap().workload else {
-            panic!("not put");
-        };
-        assert_eq!(options.sizes, [1024, 1 << 30]);
-        assert!(options.check().is_err());
+    fn time_and_number_of_requests_exclude_each_other() {
+        assert!(parse("run put --endpoint http://h --bucket b --duration 1s --requests 5").is_err());
+        assert!(parse("run put --endpoint http://h --bucket b --arrival poisson").is_err());
+        assert!(parse("run put --endpoint http://h --bucket b --rate 0").is_err());
+        assert!(parse("run put --endpoint http://h --bucket b --requests 5").is_ok());
+    }
+
+    #[test]
+    fn names_of_endpoints_and_processes_are_plain() {
+        assert_eq!(parse_process("sceau=12"), Ok(("sceau".to_owned(), 12)));
+        for bad in ["=1", "a b=1", "x=y", "12", "a/b=3"] {
+            assert!(parse_process(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
     }
 }

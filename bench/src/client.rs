@@ -1,70 +1,35 @@
 //! One connection to the endpoint.
 //!
-//! What lives here: signing, sending, and checking the answer of a single request. What must not: retries,
-//! clocks of measurements, choice of requests. Invariant: a request is sent at most once, and after any
-//! failure its connection is not used again, so nothing a failed request left behind can spoil the next.
+//! What lives here: sending, and checking the answer of each operation. What must not: retries, choice of
+//! requests. Invariant: a request is sent at most once, and after any failure its connection is not used
+//! again, so nothing a failed request left behind can spoil the next.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{CONTENT_LENGTH, ETAG, RANGE};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use sceau_s3wire::sigv4::{self, Credentials, PayloadHash, SecretAccessKey, SignInput, SigningKeyCache};
-use sceau_s3wire::target::{QueryPair, encode_component, encode_path};
-use sceau_s3wire::xml::parse_error;
-use tokio::net::TcpStream;
-use zeroize::Zeroizing;
+use sceau_s3wire::copy_source;
+use sceau_s3wire::xml::{
+    CompletedUpload, InitiatedUpload, ListPage, StoreAnswer, parse_error, write_completed_parts,
+};
 
+use crate::body::{Outgoing, Payload};
 use crate::content::Content;
+use crate::target::{Call, Target, document};
 
-/// Largest answer that is not an object, bytes.
-const ANSWER_MAX: usize = 64 * 1024;
+/// Largest answer that is not an object, bytes; a page of 1 000 long names is below it.
+const ANSWER_MAX: usize = 4 << 20;
 /// Longest error code that is reported, bytes; S3's are shorter.
 const CODE_MAX: usize = 64;
-const AGENT: &str = concat!("sceau-bench/", env!("CARGO_PKG_VERSION"));
-
-/// Where requests go and who signs them.
-pub struct Target {
-    /// `host:port`, for connecting.
-    pub address: String,
-    /// The `host` header.
-    pub host: HeaderValue,
-    /// Bucket, addressed in the path.
-    pub bucket: String,
-    /// Region in the signatures.
-    pub region: String,
-    /// Access key.
-    pub access_key: String,
-    /// Its secret.
-    pub secret: SecretAccessKey,
-    /// Session token of temporary credentials.
-    pub session_token: Option<Zeroizing<String>>,
-    /// Derived keys.
-    pub cache: SigningKeyCache,
-    /// Longest time for one request, its connection included.
-    pub timeout: Duration,
-}
-
-/// Address and `host` header of an endpoint URL.
-pub fn parse_endpoint(url: &str) -> Result<(String, HeaderValue), String> {
-    let uri: Uri = url.parse().map_err(|_| "--endpoint is not a URL".to_owned())?;
-    if uri.scheme_str() != Some("http") {
-        return Err("--endpoint must start with http://; HTTPS is not supported yet".to_owned());
-    }
-    let authority = uri.authority().filter(|it| !it.as_str().contains('@'));
-    let authority = authority.ok_or("--endpoint must name a host, and no user")?;
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err("--endpoint must have no path and no query".to_owned());
-    }
-    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
-    Ok((address, host))
-}
+/// Most bytes that a connection reads at once: large ones save system calls.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +46,10 @@ pub enum Fault {
     Differs(u64),
     /// Fewer or more bytes than were written.
     Length(u64),
+    /// A listing does not name what was written, or with another size.
+    Listing,
+    /// An answer that lacks what S3 promises.
+    Answer,
     /// The request could not be made from the options.
     Unsendable,
 }
@@ -88,7 +57,7 @@ pub enum Fault {
 impl Fault {
     /// Whether data was wrong, rather than missing.
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Differs(_) | Self::Length(_))
+        matches!(self, Self::Differs(_) | Self::Length(_) | Self::Listing)
     }
 }
 
@@ -102,57 +71,222 @@ impl fmt::Display for Fault {
             Self::Status(status, code) => write!(f, "{status} {code}"),
             Self::Differs(_) => f.write_str("content differs"),
             Self::Length(_) => f.write_str("length differs"),
+            Self::Listing => f.write_str("listing differs"),
+            Self::Answer => f.write_str("answer is incomplete"),
             Self::Unsendable => f.write_str("request cannot be made"),
         }
     }
 }
 
 /// A connection that is opened when it is first needed, and again after a fault.
-pub struct Connection<'t> {
-    target: &'t Target,
-    sender: Option<SendRequest<Full<Bytes>>>,
+pub struct Connection {
+    target: Arc<Target>,
+    sender: Option<SendRequest<Outgoing>>,
+    spent: Duration,
+    is_verified: bool,
 }
 
-impl<'t> Connection<'t> {
-    /// One that is not open yet.
-    pub fn new(target: &'t Target) -> Self {
-        Self { target, sender: None }
+/// What a write answered.
+pub struct Written {
+    /// The version, in a bucket that has versions.
+    pub version: Option<String>,
+    etag: Option<String>,
+}
+
+impl Connection {
+    /// One that is not open yet. Reads compare every byte if `is_verified`, else lengths only.
+    pub fn new(target: Arc<Target>, is_verified: bool) -> Self {
+        Self {
+            target,
+            sender: None,
+            spent: Duration::ZERO,
+            is_verified,
+        }
     }
 
-    /// Writes an object; the result is its version, in a bucket that has versions.
-    pub async fn put(&mut self, key: &str, body: Bytes, hash: PayloadHash) -> Result<Option<String>, Fault> {
-        let request = self.request(Method::PUT, key, None, body, hash)?;
-        let version = |answer: &Response<Incoming>| {
-            let version = answer.headers().get("x-amz-version-id")?.to_str().ok()?;
-            Some(version.to_owned())
-        };
-        self.within_time(request, async |answer| {
-            let version = version(&answer);
-            drained(answer).await.map(|()| version)
-        })
-        .await
+    /// Time on the wire since this was asked last: from sending to the last byte of the answer, without
+    /// making and signing requests.
+    pub fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// Writes an object.
+    pub async fn put(&mut self, key: &str, payload: Payload) -> Result<Written, Fault> {
+        let mut call = Call::new(Method::PUT, key);
+        call.payload = payload;
+        self.write(call).await
     }
 
     /// Reads an object and compares it.
     pub async fn get(&mut self, key: &str, content: Content, size: u64) -> Result<(), Fault> {
-        let request = self.request(Method::GET, key, None, Bytes::new(), PayloadHash::Empty)?;
-        self.within_time(request, async |answer| compared(answer, content, size).await)
-            .await
+        let is_verified = self.is_verified;
+        self.exchange(Call::new(Method::GET, key), async |answer| {
+            compared(answer, is_verified.then_some(content), 0, size).await
+        })
+        .await
+    }
+
+    /// Reads `length` bytes from `offset` and compares them.
+    pub async fn range(
+        &mut self,
+        key: &str,
+        content: Content,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Fault> {
+        let is_verified = self.is_verified;
+        let mut call = Call::new(Method::GET, key);
+        let last = offset.saturating_add(length).saturating_sub(1);
+        call.headers
+            .push((RANGE, header(format!("bytes={offset}-{last}"))?));
+        self.exchange(call, async |answer| {
+            if answer.status() != 206 {
+                return Err(Fault::Answer);
+            }
+            compared(answer, is_verified.then_some(content), offset, length).await
+        })
+        .await
+    }
+
+    /// Asks for an object's size and compares it.
+    pub async fn head(&mut self, key: &str, size: u64) -> Result<(), Fault> {
+        self.exchange(Call::new(Method::HEAD, key), async |answer| {
+            let length = answer
+                .headers()
+                .get(CONTENT_LENGTH)
+                .and_then(|value| value.to_str().ok());
+            let length: u64 = length.and_then(|text| text.parse().ok()).ok_or(Fault::Answer)?;
+            match length == size {
+                true => drained(answer).await,
+                false => Err(Fault::Length(length)),
+            }
+        })
+        .await
+    }
+
+    /// Lists one page below `prefix`; gives names and sizes, and whether there is more.
+    pub async fn list(&mut self, prefix: &str, entries: u16) -> Result<(Vec<(String, u64)>, bool), Fault> {
+        let mut call = Call::new(Method::GET, "");
+        call.query = vec![
+            ("list-type", "2".to_owned()),
+            ("max-keys", entries.to_string()),
+            ("prefix", prefix.to_owned()),
+        ];
+        self.exchange(call, async |answer| {
+            let page = ListPage::parse(&collected(answer).await?).map_err(|_| Fault::Answer)?;
+            let objects = page.objects.into_iter();
+            let named = objects.map(|object| (object.key, object.size)).collect();
+            Ok((named, page.is_truncated))
+        })
+        .await
     }
 
     /// Deletes an object or one version of it.
     pub async fn delete(&mut self, key: &str, version: Option<&str>) -> Result<(), Fault> {
-        let request = self.request(Method::DELETE, key, version, Bytes::new(), PayloadHash::Empty)?;
-        self.within_time(request, drained).await
+        let mut call = Call::new(Method::DELETE, key);
+        call.query
+            .extend(version.map(|version| ("versionId", version.to_owned())));
+        self.exchange(call, drained).await
     }
 
-    async fn within_time<T>(
+    /// Copies an object of the same bucket.
+    pub async fn copy(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        let source = copy_source::encode(&self.target.bucket, from, None);
+        let mut call = Call::new(Method::PUT, to);
+        let name = HeaderName::from_static("x-amz-copy-source");
+        call.headers.push((name, header(source)?));
+        // A copy can fail after its 200 was sent; then the document is an error.
+        self.exchange(call, async |answer| succeeded(&collected(answer).await?))
+            .await
+    }
+
+    /// Writes an object in parts of `part_bytes`.
+    pub async fn multipart(
         &mut self,
-        request: Request<Full<Bytes>>,
+        key: &str,
+        content: Content,
+        size: u64,
+        part_bytes: u64,
+    ) -> Result<(), Fault> {
+        let mut call = Call::new(Method::POST, key);
+        call.query.push(("uploads", String::new()));
+        let started = self.exchange(call, collected).await?;
+        let Ok(StoreAnswer::Done(started)) = InitiatedUpload::parse(&started) else {
+            return Err(Fault::Answer);
+        };
+        let done = self
+            .parts(key, &started.upload_id, content, size, part_bytes)
+            .await;
+        if done.is_err() {
+            let mut call = Call::new(Method::DELETE, key);
+            call.query.push(("uploadId", started.upload_id));
+            // The first failure is the one to report.
+            let _ = self.exchange(call, drained).await;
+        }
+        done
+    }
+
+    async fn parts(
+        &mut self,
+        key: &str,
+        upload: &str,
+        content: Content,
+        size: u64,
+        part_bytes: u64,
+    ) -> Result<(), Fault> {
+        let mut tags: Vec<(u16, String)> = Vec::new();
+        let mut offset = 0_u64;
+        while offset < size || tags.is_empty() {
+            let length = part_bytes.min(size.saturating_sub(offset));
+            let number = u16::try_from(tags.len().saturating_add(1)).map_err(|_| Fault::Unsendable)?;
+            let mut call = Call::new(Method::PUT, key);
+            call.query = vec![
+                ("partNumber", number.to_string()),
+                ("uploadId", upload.to_owned()),
+            ];
+            call.payload = Payload::of(content, offset, length);
+            let written = self.write(call).await?;
+            tags.push((number, written.etag.ok_or(Fault::Answer)?));
+            offset = offset.saturating_add(length);
+        }
+        let mut call = Call::new(Method::POST, key);
+        call.query.push(("uploadId", upload.to_owned()));
+        let parts = tags.iter().map(|(number, tag)| (*number, tag.as_str()));
+        call.payload = document(write_completed_parts(parts));
+        self.exchange(call, async |answer| {
+            match CompletedUpload::parse(&collected(answer).await?) {
+                Ok(StoreAnswer::Done(_)) => Ok(()),
+                Ok(StoreAnswer::Failed(error)) => Err(Fault::Status(200, plain(&error.code))),
+                Err(_) => Err(Fault::Answer),
+            }
+        })
+        .await
+    }
+
+    async fn write(&mut self, call: Call<'_>) -> Result<Written, Fault> {
+        self.exchange(call, async |answer| {
+            let text = |name: HeaderName| {
+                let value = answer.headers().get(name)?;
+                Some(value.to_str().ok()?.to_owned())
+            };
+            let written = Written {
+                version: text(HeaderName::from_static("x-amz-version-id")),
+                etag: text(ETAG),
+            };
+            drained(answer).await.map(|()| written)
+        })
+        .await
+    }
+
+    async fn exchange<T>(
+        &mut self,
+        call: Call<'_>,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        let request = self.target.request(call)?;
+        let start = Instant::now();
         let limit = self.target.timeout;
-        let exchange = async {
+        let work = async {
             let answer = self.send(request).await?;
             if answer.status().is_success() {
                 read(answer).await
@@ -160,15 +294,16 @@ impl<'t> Connection<'t> {
                 Err(refusal(answer).await)
             }
         };
-        let result = tokio::time::timeout(limit, exchange).await;
+        let result = tokio::time::timeout(limit, work).await;
         let result = result.unwrap_or(Err(Fault::Timeout));
+        self.spent = self.spent.saturating_add(start.elapsed());
         if result.is_err() {
             self.sender = None;
         }
         result
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
+    async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, Fault> {
         // An endpoint may close a connection between two requests; that is no failure.
         if let Some(sender) = &mut self.sender
             && sender.ready().await.is_err()
@@ -177,138 +312,88 @@ impl<'t> Connection<'t> {
         }
         let sender = match &mut self.sender {
             Some(sender) => sender,
-            None => self.sender.insert(open(&self.target.address).await?),
+            None => self.sender.insert(open(&self.target).await?),
         };
         sender.send_request(request).await.map_err(|_| Fault::Transport)
     }
-
-    fn request(
-        &self,
-        method: Method,
-        key: &str,
-        version: Option<&str>,
-        body: Bytes,
-        payload: PayloadHash,
-    ) -> Result<Request<Full<Bytes>>, Fault> {
-        let target = self.target;
-        let path = encode_path(&format!("/{}/{key}", target.bucket));
-        let query: Vec<QueryPair> = version
-            .map(|value| QueryPair {
-                name: "versionId".to_owned(),
-                value: value.to_owned(),
-            })
-            .into_iter()
-            .collect();
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, target.host.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        if method == Method::PUT {
-            // Also when it is zero, which an HTTP library leaves out and S3 demands.
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
-        sigv4::sign(SignInput {
-            method: &method,
-            path: &path,
-            query: &query,
-            headers: &mut headers,
-            payload,
-            credentials: Credentials {
-                access_key: &target.access_key,
-                secret: &target.secret,
-                session_token: target.session_token.as_ref().map(|token| token.as_str()),
-                cache: Some(&target.cache),
-            },
-            region: &target.region,
-            service: sigv4::SERVICE_S3,
-            now: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        })
-        .map_err(|_| Fault::Unsendable)?;
-        let uri = match version {
-            Some(version) => format!("{path}?versionId={}", encode_component(version)),
-            None => path,
-        };
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri.parse().map_err(|_| Fault::Unsendable)?;
-        *request.headers_mut() = headers;
-        Ok(request)
-    }
 }
 
-async fn open(address: &str) -> Result<SendRequest<Full<Bytes>>, Fault> {
-    let stream = TcpStream::connect(address).await.map_err(|_| Fault::Connect)?;
-    stream.set_nodelay(true).map_err(|_| Fault::Connect)?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
+async fn open(target: &Target) -> Result<SendRequest<Outgoing>, Fault> {
+    let stream = target.endpoint.connect().await.map_err(|_| Fault::Connect)?;
+    let handshake = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await;
     let (sender, connection) = handshake.map_err(|_| Fault::Connect)?;
     // It ends with its sender; its error is also the error of the request in flight.
     tokio::spawn(connection);
     Ok(sender)
 }
 
+fn header(text: String) -> Result<HeaderValue, Fault> {
+    HeaderValue::try_from(text).map_err(|_| Fault::Unsendable)
+}
+
 async fn drained(answer: Response<Incoming>) -> Result<(), Fault> {
+    collected(answer).await.map(drop)
+}
+
+async fn collected(answer: Response<Incoming>) -> Result<Bytes, Fault> {
     let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-    body.map(drop).map_err(|_| Fault::Transport)
+    Ok(body.map_err(|_| Fault::Transport)?.to_bytes())
+}
+
+/// Whether a document is not an error in disguise.
+fn succeeded(document: &[u8]) -> Result<(), Fault> {
+    match parse_error(document) {
+        Ok(error) => Err(Fault::Status(200, plain(&error.code))),
+        Err(_) => Ok(()),
+    }
 }
 
 async fn refusal(answer: Response<Incoming>) -> Fault {
     let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-    let code = body.ok().and_then(|body| parse_error(&body.to_bytes()).ok());
-    let code = code.map_or_else(|| "no-code".to_owned(), |error| error.code);
-    Fault::Status(
-        status,
-        code.chars()
-            .filter(char::is_ascii_graphic)
-            .take(CODE_MAX)
-            .collect(),
-    )
+    let body = collected(answer).await.ok();
+    let code = body.and_then(|body| parse_error(&body).ok());
+    let code = code.map_or_else(|| "no-code".to_owned(), |error| plain(&error.code));
+    Fault::Status(status, code)
 }
 
-async fn compared(answer: Response<Incoming>, content: Content, size: u64) -> Result<(), Fault> {
+/// A code that can stand on a terminal.
+fn plain(code: &str) -> String {
+    code.chars()
+        .filter(char::is_ascii_graphic)
+        .take(CODE_MAX)
+        .collect()
+}
+
+/// Reads `size` bytes, which are the content from `offset` on; without a content only their number counts.
+async fn compared(
+    answer: Response<Incoming>,
+    content: Option<Content>,
+    offset: u64,
+    size: u64,
+) -> Result<(), Fault> {
     let mut body = answer.into_body();
-    let mut at = 0_u64;
+    let mut got = 0_u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Fault::Transport)?;
         let Some(data) = frame.data_ref() else { continue };
-        let end = at.saturating_add(data.len() as u64);
-        if let Some(offset) = content.first_difference(at, data).filter(|offset| *offset < size) {
-            return Err(Fault::Differs(offset));
+        let end = got.saturating_add(data.len() as u64);
+        let at = offset.saturating_add(got);
+        let limit = offset.saturating_add(size);
+        let differs = content.and_then(|content| content.first_difference(at, data));
+        if let Some(place) = differs.filter(|place| *place < limit) {
+            return Err(Fault::Differs(place));
         }
         if end > size {
             return Err(Fault::Length(end));
         }
-        at = end;
+        got = end;
     }
-    if at == size {
+    if got == size {
         Ok(())
     } else {
-        Err(Fault::Length(at))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_plain_http_without_path() {
-        let (address, host) = parse_endpoint("http://store.example").unwrap();
-        assert_eq!(
-            (address.as_str(), host.as_bytes()),
-            ("store.example:80", &b"store.example"[..])
-        );
-        assert_eq!(parse_endpoint("http://[::1]:9000/").unwrap().0, "[::1]:9000");
-        for bad in [
-            "https://h",
-            "h:9000",
-            "http://h/path",
-            "http://h/?a",
-            "http://u:p@h",
-            "http://",
-        ] {
-            assert!(parse_endpoint(bad).is_err(), "{bad}");
-        }
+        Err(Fault::Length(got))
     }
 }

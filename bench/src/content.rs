@@ -30,10 +30,10 @@ impl Content {
         }
     }
 
-    /// The first `length` bytes.
-    pub fn bytes(self, length: usize) -> Vec<u8> {
+    /// `length` bytes from `offset` on.
+    pub fn bytes_at(self, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.fill(0, &mut bytes);
+        self.fill(offset, &mut bytes);
         bytes
     }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn every_cut_of_the_content_compares_equal() {
         let content = Content::new(7, 3);
-        let whole = content.bytes(3 * SCRATCH_BYTES + 5);
+        let whole = content.bytes_at(0, 3 * SCRATCH_BYTES + 5);
         for start in [0, 1, 7, 8, 9, SCRATCH_BYTES - 1, 2 * SCRATCH_BYTES + 3] {
             for end in [start, start + 1, start + 3, whole.len()] {
                 assert_eq!(content.first_difference(start as u64, &whole[start..end]), None);
@@ -103,7 +103,7 @@ mod tests {
     fn one_changed_bit_is_found_where_it_is() {
         let content = Content::new(7, 3);
         for at in [0, 5, SCRATCH_BYTES, 2 * SCRATCH_BYTES + 1] {
-            let mut bytes = content.bytes(2 * SCRATCH_BYTES + 2);
+            let mut bytes = content.bytes_at(0, 2 * SCRATCH_BYTES + 2);
             bytes[at] ^= 0x10;
             assert_eq!(content.first_difference(0, &bytes), Some(at as u64));
         }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn another_object_seed_or_offset_is_another_content() {
-        let bytes = Content::new(7, 3).bytes(64);
+        let bytes = Content::new(7, 3).bytes_at(0, 64);
         assert!(Content::new(7, 4).first_difference(0, &bytes).is_some());
         assert!(Content::new(8, 3).first_difference(0, &bytes).is_some());
         assert!(Content::new(7, 3).first_difference(8, &bytes).is_some());

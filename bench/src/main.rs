@@ -1,102 +1,120 @@
-//! `sceau-bench`, a small load tool for S3 endpoints.
+//! `sceau-bench`, a load tool for S3 endpoints.
 //!
-//! What lives here: options to plan, interrupts, exit codes. What must not: requests. Invariant: the report
-//! goes to standard output, everything else to standard error; the exit code is 0 only when every request
-//! succeeded and every byte that was read was right.
+//! What lives here: commands and exit codes. What must not: requests. Invariant: reports go to standard
+//! output and files, everything else to standard error; the exit code is 0 only when every request succeeded,
+//! every byte that was read was right, and nothing stayed behind.
 
 mod args;
+mod body;
 mod client;
 mod content;
+mod draw;
+mod endpoint;
 mod histogram;
 mod load;
+mod null_store;
+mod op;
+mod pace;
+mod prepare;
 mod process;
 mod report;
+mod rounds;
+mod stats;
+mod tally;
+mod target;
+mod timeline;
 
-use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use data_encoding::HEXLOWER;
-use sceau_s3wire::bucket_name;
-use sceau_s3wire::sigv4::{SecretAccessKey, SigningKeyCache};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use zeroize::Zeroizing;
 
-use crate::args::{Cli, Options, Output, Workload};
-use crate::client::Target;
-use crate::load::{Mix, Plan};
-use crate::process::Sample;
-use crate::report::Report;
+use crate::args::{Cli, Command, NullStore, Options, Output, Outputs};
+use crate::load::Plan;
+use crate::null_store::Shelf;
+use crate::prepare::Run;
+use crate::report::build;
+use crate::report::model::Report;
 
-const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-const DEFAULT_REGION: &str = "us-east-1";
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let (mix, options) = match Cli::parse().workload {
-        Workload::Put(options) => (Mix::Put, options),
-        Workload::Get(options) => (Mix::Read(100), options),
-        Workload::Mixed { options, get_percent } => (Mix::Read(get_percent), options),
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { endpoint, options } => {
+            let name = "endpoint".to_owned();
+            load(&[(name, endpoint)], 1, &options)
+        }
+        Command::Ab {
+            endpoints,
+            rounds,
+            options,
+        } => load(&endpoints, rounds, &options),
+        Command::NullStore(options) => null_store(&options),
     };
-    let plan = match plan(mix, &options) {
-        Ok(plan) => Arc::new(plan),
-        Err(message) => return failure(EXIT_USAGE, &message),
-    };
-    if let Err(error) = watch_interrupts(&plan) {
-        return failure(EXIT_USAGE, &error.to_string());
-    }
-    if let Err(message) = load::probe(&plan).await {
-        return failure(EXIT_FAILED, &message);
-    }
-    let outcome = load::run(&plan).await;
-    let report = Report::new(&plan, outcome, plan.stop.load(Ordering::Relaxed));
-    show(&report, options.output)
+    result.unwrap_or_else(|message| failure(EXIT_USAGE, &message))
 }
 
-fn plan(mix: Mix, options: &Options) -> Result<Plan, String> {
-    options.check()?;
-    let (address, host) = client::parse_endpoint(&options.endpoint)?;
-    bucket_name::check(&options.bucket).map_err(|_| "--bucket is not a bucket name".to_owned())?;
-    if let Some(pid) = options.pids.iter().find(|pid| Sample::take(**pid).is_none()) {
-        return Err(format!("--pid {pid}: there is no such process"));
+fn load(endpoints: &[(String, String)], rounds: u16, options: &Options) -> Result<ExitCode, String> {
+    let run = prepare::run(endpoints, rounds, options)?;
+    let runtime = runtime(options.threads)?;
+    runtime.block_on(loaded(run, &options.outputs))
+}
+
+async fn loaded(mut run: Run, outputs: &Outputs) -> Result<ExitCode, String> {
+    let plan = Arc::clone(&run.setting.plan);
+    watch_interrupts(&plan).map_err(|error| error.to_string())?;
+    for arm in &run.arms {
+        if let Err(message) = arm.probe().await {
+            return Ok(failure(EXIT_FAILED, &message));
+        }
     }
-    let needed = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
-    let region = options.region.clone().or_else(|| env::var("AWS_REGION").ok());
-    let drawn = || getrandom::u64().map_err(|error| error.to_string());
-    let measured_by_time = options.requests.is_none();
-    Ok(Plan {
-        target: Target {
-            address,
-            host,
-            bucket: options.bucket.clone(),
-            region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
-            access_key: needed("AWS_ACCESS_KEY_ID")?,
-            secret: SecretAccessKey::new(needed("AWS_SECRET_ACCESS_KEY")?),
-            session_token: env::var("AWS_SESSION_TOKEN").ok().map(Zeroizing::new),
-            cache: SigningKeyCache::new(),
-            timeout: options.timeout,
-        },
-        prefix: format!("sceau-bench/{}/", HEXLOWER.encode(&drawn()?.to_be_bytes())),
-        seed: options.seed.map_or_else(drawn, Ok)?,
-        objects: u64::from(options.objects).saturating_mul(options.sizes.len() as u64),
-        sizes: options.sizes.clone(),
-        concurrency: options.concurrency,
-        payload: options.payload,
-        mix,
-        requests: options.requests,
-        duration: measured_by_time.then(|| options.duration.unwrap_or(DEFAULT_DURATION)),
-        // This tool comes first: a run in which it is the busiest process measured the wrong thing.
-        pids: std::iter::once(std::process::id())
-            .chain(options.pids.iter().copied())
-            .collect(),
-        stop: AtomicBool::new(false),
+    let outcome = rounds::run(&run.setting, &mut run.arms).await;
+    let places = run.arms.iter().map(prepare::place).collect();
+    let mut report = build::report(run.load, run.started, places, &run.setting.groups, outcome);
+    report.interrupted = plan.stop.load(Ordering::Relaxed);
+    Ok(show(&report, outputs))
+}
+
+fn runtime(threads: Option<u16>) -> Result<Runtime, String> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(usize::from(threads));
+    }
+    builder.enable_all().build().map_err(|error| error.to_string())
+}
+
+fn null_store(options: &NullStore) -> Result<ExitCode, String> {
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(endpoint::server_tls(certificate, key)?),
+        _ => None,
+    };
+    let shelf = Arc::new(Shelf::new(options.bucket_bytes));
+    for bucket in &options.buckets {
+        shelf.create(bucket);
+    }
+    runtime(Some(options.threads))?.block_on(async {
+        let listening = null_store::listen(&options.listen).await;
+        let (listener, address) = listening.map_err(|error| format!("{}: {error}", options.listen))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let said = writeln!(io::stdout(), "listening on {scheme}://{address}");
+        said.map_err(|error| error.to_string())?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        tokio::select! {
+            () = null_store::serve(listener, tls, shelf) => {}
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -112,10 +130,8 @@ fn watch_interrupts(plan: &Arc<Plan>) -> io::Result<()> {
                 _ = terminate.recv() => {}
             }
             if plan.stop.swap(true, Ordering::Relaxed) {
-                failure(
-                    EXIT_INTERRUPTED,
-                    &format!("objects may be left behind below {}", plan.prefix),
-                );
+                let message = format!("objects may be left behind below {}", plan.prefix);
+                failure(EXIT_INTERRUPTED, &message);
                 std::process::exit(i32::from(EXIT_INTERRUPTED));
             }
             failure(
@@ -127,20 +143,29 @@ fn watch_interrupts(plan: &Arc<Plan>) -> io::Result<()> {
     Ok(())
 }
 
-fn show(report: &Report, output: Output) -> ExitCode {
-    let text = match output {
-        Output::Text => Ok(report.to_string()),
-        Output::Json => serde_json::to_string_pretty(report).map(|json| json + "\n"),
-    };
-    let written = text
-        .map_err(io::Error::from)
-        .and_then(|text| io::stdout().lock().write_all(text.as_bytes()));
-    match written {
-        Err(error) => failure(EXIT_FAILED, &error.to_string()),
+fn show(report: &Report, outputs: &Outputs) -> ExitCode {
+    match write(report, outputs) {
+        Err(message) => failure(EXIT_FAILED, &message),
         Ok(()) if !report.is_clean() => ExitCode::from(EXIT_FAILED),
-        Ok(()) if report.interrupted() => ExitCode::from(EXIT_INTERRUPTED),
+        Ok(()) if report.interrupted => ExitCode::from(EXIT_INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
     }
+}
+
+fn write(report: &Report, outputs: &Outputs) -> Result<(), String> {
+    let json = || {
+        let text = serde_json::to_string_pretty(report);
+        text.map(|text| text + "\n").map_err(|error| error.to_string())
+    };
+    if let Some(path) = &outputs.json {
+        fs::write(path, json()?).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let text = match outputs.output {
+        Output::Text => report.to_string(),
+        Output::Json => json()?,
+    };
+    let written = io::stdout().lock().write_all(text.as_bytes());
+    written.map_err(|error| error.to_string())
 }
 
 #[expect(clippy::print_stderr, reason = "a command's message to its user")]

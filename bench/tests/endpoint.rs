@@ -129,9 +129,9 @@ async fn run(fault: Fault, line: &str) -> (Output, Vec<String>, BTreeSet<String>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_endpoint_passes_and_only_foreign_objects_are_left() {
     for line in [
-        "put --size 0,1KiB,100KiB --requests 50 --objects 3",
-        "get --size 0,1KiB,100KiB --requests 50 --objects 3 --payload sha256",
-        "mixed --size 1KiB --duration 300ms --objects 3",
+        "run put --size 0,1KiB,100KiB --requests 50 --objects 3",
+        "run get --size 0,1KiB,100KiB --requests 50 --objects 3 --mode signed",
+        "run mixed --size 1KiB --duration 300ms --objects 3",
     ] {
         let (output, left, asked) = run(Fault::None, line).await;
         assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
@@ -151,12 +151,19 @@ async fn wrong_bytes_fail_the_run_and_are_still_cleaned_up() {
         (Fault::Swap, "content differs"),
         (Fault::Refuse, "503 SlowDown"),
     ] {
-        let (output, left, _) = run(fault, "get --size 1000 --requests 9 --objects 4 --output json").await;
+        let (output, left, _) = run(
+            fault,
+            "run get --size 1000 --requests 9 --objects 4 --output json",
+        )
+        .await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(report["errors"][kind].as_u64() > Some(0), "{report}");
+        assert!(
+            report["endpoints"][0]["errors"][kind].as_u64() > Some(0),
+            "{report}"
+        );
         assert_eq!(
-            report["corrupt"].as_u64() > Some(0),
+            report["endpoints"][0]["corrupt"].as_u64() > Some(0),
             fault != Fault::Refuse,
             "{report}"
         );
@@ -166,14 +173,14 @@ async fn wrong_bytes_fail_the_run_and_are_still_cleaned_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_with_versions_is_refused_after_one_write() {
-    let (output, _, asked) = run(Fault::Versions, "put --requests 5").await;
+    let (output, _, asked) = run(Fault::Versions, "run put --requests 5").await;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(asked.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_left_behind_fail_the_run_and_are_named() {
-    let (output, left, _) = run(Fault::Keep, "put --size 10 --requests 5 --objects 2").await;
+    let (output, left, _) = run(Fault::Keep, "run put --size 10 --requests 5 --objects 2").await;
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(

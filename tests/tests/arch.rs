@@ -167,8 +167,11 @@ const EFFECT_WORDS: &[&str] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("cryptoki", "sceau-kms-pkcs11 sceau-pkcs11-calls"),
     ("cryptoki-sys", "sceau-pkcs11-calls sceau-pkcs11-shim"),
-    ("rustls", "sceau-server sceau-kms-http sceau-kms-kmip"),
-    ("tokio-rustls", "sceau-server sceau-kms-http sceau-kms-kmip"),
+    ("rustls", "sceau-server sceau-kms-http sceau-kms-kmip sceau-bench"),
+    (
+        "tokio-rustls",
+        "sceau-server sceau-kms-http sceau-kms-kmip sceau-bench",
+    ),
     ("prometheus", "sceau-server"),
     ("quick-xml", "sceau-s3wire sceau-devstore"),
     ("clap", "sceau sceau-bench"),
