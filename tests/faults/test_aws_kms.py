@@ -11,7 +11,7 @@ import pytest
 
 from harness.aws_kms import AwsKms
 from harness.fronts import Front, boto
-from harness.gateway import KeyServiceSite
+from harness.gateway import KeyServiceSite, run
 from harness.process import wait_until
 from harness.raw import Endpoint
 
@@ -26,8 +26,8 @@ ANSWER_SECONDS = 15
 
 
 @pytest.fixture(scope="module")
-def site(work, store):
-    kms = AwsKms(work / "aws-kms")
+def site(work, store, certificates):
+    kms = AwsKms(work / "aws-kms", certificates)
     site = KeyServiceSite(work / "aws-kms-site", store, kms, "aws-kms-control")
     yield site
     site.stop()
@@ -79,6 +79,14 @@ def test_a_disabled_key_is_refused_and_comes_back(site, served):
     assert done.returncode != 0 and "may not be used" in done.stdout + done.stderr
     kms.admin.enable_key(KeyId=kms.key)
     wait_until("served again", lambda: status() == 200, SECONDS)
+
+
+def test_another_authority_is_not_trusted(site, served):
+    path = site.config("stranger")
+    text = path.read_text()
+    path.write_text(text.replace(f'ca_file = "{site.token.ca}"\n', ""))
+    done = run(["check", "--config", path], check=False)
+    assert done.returncode != 0 and "unavailable" in done.stdout + done.stderr, done.stdout
 
 
 @pytest.mark.slow

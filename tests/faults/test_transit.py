@@ -9,7 +9,7 @@ import pytest
 
 from harness.fronts import Front, boto
 from harness.gateway import KeyServiceSite
-from harness.openbao import KEY_LABEL, OpenBao
+from harness.openbao import KEY_LABEL, POLICY, OpenBao
 from harness.process import free_port, wait_until
 from harness.raw import Endpoint
 
@@ -71,11 +71,22 @@ def test_a_withheld_key_is_refused_and_comes_back(site, served):
     wait_until("served again", lambda: status() == 200, SECONDS)
 
 
-def test_a_revoked_token_is_refused_until_the_file_holds_another(site, served):
+def test_withdrawn_rights_are_a_refusal(site, served):
+    _, status = served
+    site.token.policy("")
+    wait_until("refused", lambda: status() == 403, SECONDS)
+    site.token.policy(POLICY)
+    wait_until("served again", lambda: status() == 200, SECONDS)
+
+
+def test_a_revoked_token_is_the_operators_matter_until_the_file_holds_another(site, served):
     _, status = served
     bao = site.token
     bao.do("token", "revoke", bao.token())
-    wait_until("refused", lambda: status() == 403, SECONDS)
+    # Not "access denied", which would blame the client.
+    wait_until("unavailable", lambda: status() == 503, SECONDS)
+    done = site.command("check", check=False)
+    assert done.returncode != 0 and "an operator must act" in done.stdout + done.stderr
     bao.write_token(bao.do("token", "create", "-policy=sceau", "-field=token"))
     wait_until("served again", lambda: status() == 200, SECONDS)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import urllib.request
 
 import boto3
@@ -17,17 +18,18 @@ ADMIN = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource":
 
 
 class AwsKms:
-    """A server with one key, an administrator, and a user with the least rights."""
+    """A server with one key, an administrator, and a user with the least rights; over TLS."""
 
     # What `Site` wants to know of a token, before another table takes the place of [keys.pkcs11].
     env, pass_environment, module, pin_file = {}, [], "/none", "/none"
     provider = "aws-kms"
 
-    def __init__(self, folder):
+    def __init__(self, folder, certificates):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, port = folder, free_port()
-        self.address = f"http://127.0.0.1:{port}"
-        self.server = Server("moto-kms", [tool("moto_server"), "-H", "127.0.0.1", "-p", port], folder)
+        self.ca, self.address = certificates.ca, f"https://127.0.0.1:{port}"
+        tls = ["--ssl", "--ssl-cert", certificates.cert, "--ssl-key", certificates.key]
+        self.server = Server("moto-kms", [tool("moto_server"), "-H", "127.0.0.1", "-p", port, *tls], folder)
         self.server.wait_port(port)
         iam = self.client("iam", "none", "none")
         users = {}
@@ -44,11 +46,12 @@ class AwsKms:
         self.key, self.arn = made["KeyId"], made["Arn"]
         # From here on every request needs a user with the right, and a signature.
         request = urllib.request.Request(f"{self.address}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})
-        urllib.request.urlopen(request, timeout=10).close()
+        trust = ssl.create_default_context(cafile=self.ca)
+        urllib.request.urlopen(request, timeout=10, context=trust).close()
 
     def client(self, service, access_key, secret):
         keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret}
-        return boto3.client(service, endpoint_url=self.address, region_name=REGION, **keys)
+        return boto3.client(service, endpoint_url=self.address, region_name=REGION, verify=str(self.ca), **keys)
 
     def write_secret(self, secret):
         self.secret_file.write_text(secret)
@@ -66,6 +69,7 @@ class AwsKms:
         return f'''[keys.aws_kms]
 key = "{self.arn}"
 address = "{self.address}"
+ca_file = "{self.ca}"
 [keys.aws_kms.credentials]
 source = "static"
 access_key = "{self.access_key}"

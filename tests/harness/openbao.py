@@ -46,9 +46,13 @@ class OpenBao:
         self.server.wait_port(self.port)
         wait_until("transit", lambda: self.cli("secrets", "enable", "transit").returncode == 0, 30)
         self.do("write", "-f", f"transit/keys/{KEY_LABEL}")
-        (folder / "policy.hcl").write_text(POLICY)
-        self.do("policy", "write", "sceau", folder / "policy.hcl")
+        self.policy(POLICY)
         self.write_token(self.do("token", "create", "-policy=sceau", "-field=token"))
+
+    def policy(self, text):
+        """The rights of the gateway's token."""
+        (self.folder / "policy.hcl").write_text(text or "# none\n")
+        self.do("policy", "write", "sceau", self.folder / "policy.hcl")
 
     def write_token(self, token):
         self.token_file.write_text(token)

@@ -168,6 +168,7 @@ impl TransitProvider {
         until(self.config.timeout)
     }
 
+    /// A call of the engine.
     async fn call(
         &self,
         method: Method,
@@ -175,15 +176,24 @@ impl TransitProvider {
         body: Zeroizing<Vec<u8>>,
         deadline: Instant,
     ) -> Result<Answer, KeyError> {
-        let uri = format!("{}/v1/{}/{path}", self.http.base(), self.config.mount);
+        let path = format!("{}/{path}", self.config.mount);
+        self.send(method, &path, body, deadline).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+        deadline: Instant,
+    ) -> Result<Answer, KeyError> {
+        let token = token::read(&self.config.token_file, self.config.token_is_credential)?;
+        let uri = format!("{}/v1/{path}", self.http.base());
         let mut request = Request::builder()
             .method(method)
             .uri(uri)
             .header("x-vault-request", "true")
-            .header(
-                "x-vault-token",
-                token::read(&self.config.token_file, self.config.token_is_credential)?,
-            );
+            .header("x-vault-token", token);
         if let Some(namespace) = &self.config.namespace {
             request = request.header("x-vault-namespace", namespace);
         }
@@ -193,13 +203,36 @@ impl TransitProvider {
         self.http.send(request, deadline).await
     }
 
+    /// What an answer other than 200 means, once it is known whether the token is one. Tokens that expired and
+    /// rights that are missing get the same answer, but only who has a token may look at it: the default policy
+    /// lets every token do so. Without that policy missing rights look like an expired token.
+    async fn refusal(&self, status: StatusCode, deadline: Instant) -> KeyError {
+        if status != StatusCode::FORBIDDEN {
+            return self.fault(status);
+        }
+        let look = self.send(
+            Method::GET,
+            "auth/token/lookup-self",
+            Zeroizing::default(),
+            deadline,
+        );
+        match look.await {
+            Ok(answer) if answer.status == StatusCode::FORBIDDEN => KeyError::NeedsOperator {
+                what: "the key service refuses the token: it expired, was revoked, or may not be looked at"
+                    .to_owned(),
+            },
+            Ok(_) => KeyError::Denied,
+            Err(error) => error,
+        }
+    }
+
     /// What an answer other than 200 means where nobody else chose the input.
     fn fault(&self, status: StatusCode) -> KeyError {
         match status.as_u16() {
             401 => KeyError::NeedsOperator {
                 what: "the key service wants another token".to_owned(),
             },
-            // Tokens that expired and rights that are missing look the same.
+            // See `refusal`.
             403 => KeyError::Denied,
             404 => KeyError::KeyNotFound,
             400 | 405 | 422 => KeyError::KeyNotUsable,
@@ -218,7 +251,7 @@ impl TransitProvider {
             .await?;
         match answer.status {
             StatusCode::OK => parse(&answer),
-            other => Err(self.fault(other)),
+            other => Err(self.refusal(other, deadline).await),
         }
     }
 
@@ -252,7 +285,7 @@ impl TransitProvider {
         let body = Zeroizing::new(body.as_bytes().to_vec());
         let answer = self.call(Method::POST, &path, body, deadline).await?;
         if answer.status != StatusCode::OK {
-            return Err(self.fault(answer.status));
+            return Err(self.refusal(answer.status, deadline).await);
         }
         let made: Encrypted = parse(&answer)?;
         let text = made.ciphertext.strip_prefix(&format!("vault:v{version}:"));
@@ -315,7 +348,7 @@ impl TransitProvider {
             Err(status) => status,
         };
         if !matches!(status.as_u16(), 400 | 422 | 500) {
-            return Err(self.fault(status));
+            return Err(self.refusal(status, deadline).await);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         tokio::time::timeout(left, self.try_canary(Instant::now()))
@@ -347,7 +380,7 @@ impl TransitProvider {
         let result = match self.open(&canary.wrap, &canary_context(), deadline).await {
             Ok(Ok(back)) if back.ct_eq(&canary.key) => Ok(()),
             Ok(Ok(_)) => Err(KeyError::Internal),
-            Ok(Err(status)) => Err(self.fault(status)),
+            Ok(Err(status)) => Err(self.refusal(status, deadline).await),
             Err(error) => Err(error),
         };
         // Why not: a key that is gone or deleted is told as such.
@@ -366,16 +399,11 @@ impl TransitProvider {
             return Err(KeyError::Internal);
         }
         let body = Zeroizing::new(b"{\"format\":\"base64\"}".to_vec());
-        let answer = self
-            .call(
-                Method::POST,
-                &format!("random/{bytes}"),
-                body,
-                self.own_deadline(),
-            )
-            .await?;
+        let deadline = self.own_deadline();
+        let path = format!("random/{bytes}");
+        let answer = self.call(Method::POST, &path, body, deadline).await?;
         if answer.status != StatusCode::OK {
-            return Err(self.fault(answer.status));
+            return Err(self.refusal(answer.status, deadline).await);
         }
         let drawn: Drawn = parse(&answer)?;
         match drawn.random_bytes.0.len() == bytes {
