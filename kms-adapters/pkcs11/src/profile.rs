@@ -41,13 +41,41 @@ pub struct Profile {
 }
 
 /// Every family.
-pub const PROFILES: [Profile; 8] = [
+pub const PROFILES: [Profile; 11] = [
     Profile {
         name: "softhsm",
         mark: "softhsm",
         gcm_iv: None,
         basis: Basis::Tested,
         quirks: &["keys are files: for tests only", "RSA-OAEP with SHA-1 only"],
+    },
+    Profile {
+        name: "kryoptic",
+        mark: "kryoptic",
+        gcm_iv: None,
+        basis: Basis::Tested,
+        quirks: &["keys are in a file: for tests only"],
+    },
+    Profile {
+        name: "opencryptoki",
+        mark: "ibm softtok",
+        gcm_iv: None,
+        basis: Basis::Tested,
+        quirks: &[
+            "the software token, keys are files: no AES-GCM, no key wrap: hmac-kdf",
+            "PINs have four to eight characters",
+        ],
+    },
+    Profile {
+        name: "tpm2",
+        mark: "sw   tpm",
+        gcm_iv: None,
+        basis: Basis::Tested,
+        quirks: &[
+            "tried with a TPM in software: hmac-kdf, aes-cbc-kdf",
+            "keys are made by tpm2_ptool, not by `keys enrol --generate`",
+            "needs its resource manager: the TPM has room for three keys",
+        ],
     },
     Profile {
         name: "proteccio",

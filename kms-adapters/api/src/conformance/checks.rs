@@ -10,15 +10,13 @@ use data_encoding::HEXLOWER;
 use sceau_keys::{BucketId, Krid, SecretKey, TenantId, Wrap, WrapContext, WrapScheme};
 use tokio::task::JoinSet;
 
-use super::Failure;
+use super::{Failure, Pace};
 use crate::error::KeyError;
 use crate::info::KeyState;
 use crate::provider::{HealthState, KeyProvider, Probe, RANDOM_BYTES_MAX, Reason};
 
-/// Time for one call of a provider that has nothing else to do.
+/// Time for one call.
 const CALL_TIME: Duration = Duration::from_secs(5);
-/// Concurrent calls in the concurrency check.
-const CONCURRENT_CALLS: usize = 64;
 /// How late an answer to an expired deadline may be before the deadline counts as ignored.
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// A recognisable key whose bytes must not show up in an error text.
@@ -26,19 +24,19 @@ const KEY: [u8; 32] = *b"\xc5conformance-kit-key-\x01\x02\x03\x04\x05\x06\x07\x0
 
 type Answer = Result<(), String>;
 
-pub(super) async fn run(provider: Arc<dyn KeyProvider>) -> Result<Vec<&'static str>, Failure> {
+pub(super) async fn run(provider: Arc<dyn KeyProvider>, pace: Pace) -> Result<Vec<&'static str>, Failure> {
     let mut passed = Vec::new();
     let p = provider.as_ref();
     settle(&mut passed, "round-trip", round_trip(p).await)?;
     settle(&mut passed, "names-in-wrap", names_in_wrap(p).await)?;
     settle(&mut passed, "two-wraps-differ", two_wraps_differ(p).await)?;
-    settle(&mut passed, "flipped-byte-refused", flipped(p).await)?;
-    settle(&mut passed, "wrong-length-refused", wrong_length(p).await)?;
+    settle(&mut passed, "flipped-byte-refused", flipped(p, pace).await)?;
+    settle(&mut passed, "wrong-length-refused", wrong_length(p, pace).await)?;
     settle(&mut passed, "wrong-context-refused", wrong_context(p).await)?;
     settle(&mut passed, "foreign-key-refused", foreign_key(p).await)?;
     settle(&mut passed, "no-secret-in-errors", no_secret(p).await)?;
-    settle(&mut passed, "concurrency", concurrency(&provider).await)?;
-    settle(&mut passed, "cancellation", cancellation(&provider).await)?;
+    settle(&mut passed, "concurrency", concurrency(&provider, pace).await)?;
+    settle(&mut passed, "cancellation", cancellation(&provider, pace).await)?;
     settle(&mut passed, "deadline", deadline(p).await)?;
     settle(&mut passed, "random", random(p).await)?;
     settle(&mut passed, "describe", describe(p).await)?;
@@ -125,15 +123,15 @@ async fn two_wraps_differ(provider: &dyn KeyProvider) -> Answer {
     ensure(one.iv.is_empty() || one.iv != two.iv, "two wraps share their IV")
 }
 
-async fn flipped(provider: &dyn KeyProvider) -> Answer {
+async fn flipped(provider: &dyn KeyProvider, pace: Pace) -> Answer {
     let key = SecretKey::new(KEY);
     let good = wrapped(provider, &key).await?;
-    for at in 0..good.iv.len() {
+    for at in pace.of(good.iv.len()) {
         let mut bad = good.clone();
         bad.iv.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x01);
         refused(provider, &bad, &context(), &format!("a flip in IV byte {at}")).await?;
     }
-    for at in 0..good.blob.len() {
+    for at in pace.of(good.blob.len()) {
         let mut bad = good.clone();
         bad.blob
             .iter_mut()
@@ -145,10 +143,10 @@ async fn flipped(provider: &dyn KeyProvider) -> Answer {
     still_right(provider, &good, &key).await
 }
 
-async fn wrong_length(provider: &dyn KeyProvider) -> Answer {
+async fn wrong_length(provider: &dyn KeyProvider, pace: Pace) -> Answer {
     let key = SecretKey::new(KEY);
     let good = wrapped(provider, &key).await?;
-    for length in 0..good.blob.len() {
+    for length in pace.of(good.blob.len()) {
         let mut bad = good.clone();
         bad.blob.truncate(length);
         refused(
@@ -170,7 +168,7 @@ async fn wrong_length(provider: &dyn KeyProvider) -> Answer {
         )
         .await?;
     }
-    for length in 0..good.iv.len() {
+    for length in pace.of(good.iv.len()) {
         let mut bad = good.clone();
         bad.iv.truncate(length);
         refused(
@@ -285,9 +283,9 @@ async fn no_secret(provider: &dyn KeyProvider) -> Answer {
     Ok(())
 }
 
-async fn concurrency(provider: &Arc<dyn KeyProvider>) -> Answer {
+async fn concurrency(provider: &Arc<dyn KeyProvider>, pace: Pace) -> Answer {
     let mut calls = JoinSet::new();
-    for number in 0..CONCURRENT_CALLS {
+    for number in 0..pace.concurrent_calls() {
         let provider = Arc::clone(provider);
         let fill = u8::try_from(number).unwrap_or_default();
         calls.spawn(async move {
@@ -302,11 +300,11 @@ async fn concurrency(provider: &Arc<dyn KeyProvider>) -> Answer {
     Ok(())
 }
 
-async fn cancellation(provider: &Arc<dyn KeyProvider>) -> Answer {
+async fn cancellation(provider: &Arc<dyn KeyProvider>, pace: Pace) -> Answer {
     let key = SecretKey::new(KEY);
     let good = wrapped(provider.as_ref(), &key).await?;
     let mut calls = JoinSet::new();
-    for number in 0..CONCURRENT_CALLS {
+    for number in 0..pace.concurrent_calls() {
         let (provider, good) = (Arc::clone(provider), good.clone());
         calls.spawn(async move {
             // Different moments of cancellation: before sending, while waiting, after the answer.
