@@ -12,7 +12,7 @@ import pytest
 from harness.aws_kms import AwsKms
 from harness.fronts import Front, boto
 from harness.gateway import KeyServiceSite, run
-from harness.process import wait_until
+from harness.process import free_port, wait_until
 from harness.raw import Endpoint
 
 pytestmark = pytest.mark.gateway
@@ -122,6 +122,24 @@ def test_a_gateway_starts_again_with_the_same_key(site, served):
     assert endpoint.send("PUT", "/kms-bucket-2").status == 200, "a new epoch key is wrapped"
     assert endpoint.send("PUT", "/kms-bucket-2/k", body=b"after").status == 200
     gateway.stop()
+
+
+@pytest.mark.slow
+def test_the_keyring_moves_to_another_key(site, served):
+    _, status = served
+    kms = site.token
+    old, _ = kms.key, kms.make_key()
+    new = site.config("next", data=free_port(), admin=free_port())
+    site.command("keys rotate-kek", "--to", new)
+    assert status() == 200, "the gateway of the old key serves on"
+    site.command("keys rotate-kek", "--to", new, "--finish")
+    kms.admin.disable_key(KeyId=old)
+    gateway = site.start("aws-kms-3", keys=KEYS)
+    endpoint = Endpoint.of(Front("aws-kms-3", gateway, site.folder, site.store))
+    answer = endpoint.send("GET", "/kms-bucket-2/k")
+    assert (answer.status, answer.body) == (200, b"after"), "the old key is not needed any more"
+    gateway.stop()
+    kms.admin.enable_key(KeyId=old)
 
 
 def test_refused_credentials_are_the_operators_matter(site, served):

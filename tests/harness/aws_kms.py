@@ -42,12 +42,16 @@ class AwsKms:
         self.secret_file = folder / "secret"
         self.write_secret(self.secret)
         self.admin, self.iam = self.client("kms", *users["admin"]), self.client("iam", *users["admin"])
-        made = self.admin.create_key(KeyUsage="ENCRYPT_DECRYPT", MultiRegion=False)["KeyMetadata"]
-        self.key, self.arn = made["KeyId"], made["Arn"]
+        self.make_key()
         # From here on every request needs a user with the right, and a signature.
         request = urllib.request.Request(f"{self.address}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"})
         trust = ssl.create_default_context(cafile=self.ca)
         urllib.request.urlopen(request, timeout=10, context=trust).close()
+
+    def make_key(self):
+        """The key of configurations that are written from now on."""
+        made = self.admin.create_key(KeyUsage="ENCRYPT_DECRYPT", MultiRegion=False)["KeyMetadata"]
+        self.key, self.arn = made["KeyId"], made["Arn"]
 
     def client(self, service, access_key, secret):
         keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret}
