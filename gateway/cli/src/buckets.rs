@@ -74,7 +74,7 @@ pub async fn run(args: BucketsArgs, output: Output) -> Result<(), Failure> {
         BucketsCommand::List { config } => {
             let foundations = Foundations::load(&config.config)?;
             let provider = Provider::start(&foundations.config.keys).await?;
-            let service = foundations.keyring(provider.shared()).await?;
+            let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
             let keyring = service.keyring();
             let buckets = &keyring.content().buckets;
             let text: Vec<_> = buckets.iter().map(entry_text).collect();
@@ -88,7 +88,7 @@ pub async fn run(args: BucketsArgs, output: Output) -> Result<(), Failure> {
         BucketsCommand::Set { config, bucket, tags } => {
             let foundations = Foundations::load(&config.config)?;
             let provider = Provider::start(&foundations.config.keys).await?;
-            let service = foundations.keyring(provider.shared()).await?;
+            let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
             let entry = service
                 .set_tags(&bucket, tags.into())
                 .await

@@ -15,16 +15,16 @@ use sceau_server::access::AccessFiles;
 use sceau_server::config::{
     Config, CredentialsSource, FolderMarkers, ProviderConfig, StsConfig, read_secret_file,
 };
-use sceau_server::keyring::{ControlCopy, KeyringFault};
+use sceau_server::keyring::{ControlCopy, KeyringFault, KeyringService};
 use sceau_server::listen;
 use sceau_server::sts::Sts;
 use sceau_server::upstream::{StoreRequest, classify_error, keeps_folder_objects};
 use serde_json::json;
 
 use crate::exit::{Failure, Part};
-use crate::hygiene;
 use crate::output::Output;
 use crate::parts::{self, ConfigArg, Foundations, Provider};
+use crate::{enrolment, hygiene};
 
 /// Clock difference to the store that is reported, in seconds; the store refuses requests at 900.
 const SKEW_WARN_SECONDS: u64 = 60;
@@ -147,15 +147,22 @@ async fn run_stages(report: &mut Report, config: Config) -> Result<(), Failure> 
     let stage = match Provider::start(&foundations.config.keys).await {
         Ok(started) => {
             let started = provider.insert(started);
-            describe(started.shared().as_ref()).await
+            describe(started.shared(&foundations.metrics).as_ref()).await
         }
         Err(failure) => Err(failure),
     };
     report.show("key provider", start, &stage)?;
     let Some(provider) = provider else { return Ok(()) };
-    report.wait("wrap and unwrap", canary(provider.shared())).await?;
+    report
+        .wait("wrap and unwrap", canary(provider.shared(&foundations.metrics)))
+        .await?;
     if reached {
-        report.wait("keyring", keyring(&foundations, &provider)).await?;
+        let is_open = report.wait("keyring", keyring(&foundations, &provider)).await?;
+        if is_open {
+            report
+                .wait("enrolment", enrolment(&foundations, &provider))
+                .await?;
+        }
     }
     Ok(())
 }
@@ -341,7 +348,9 @@ async fn canary(provider: Arc<dyn KeyProvider>) -> Stage {
 
 /// Verifies both copies without repairing either.
 async fn keyring(foundations: &Foundations, provider: &Provider) -> Stage {
-    match sceau_server::keyring::inspect(foundations.keyring_parts(provider.shared())).await {
+    match sceau_server::keyring::inspect(foundations.keyring_parts(provider.shared(&foundations.metrics)))
+        .await
+    {
         Ok((content, copies)) => {
             let buckets = content.buckets.len();
             Ok(Found::Good(format!(
@@ -354,6 +363,23 @@ async fn keyring(foundations: &Foundations, provider: &Provider) -> Stage {
         )),
         Err(fault) => Err(Failure::keyring(fault)),
     }
+}
+
+/// Compares key, token and module with what was accepted, without writing the record anywhere.
+async fn enrolment(foundations: &Foundations, provider: &Provider) -> Stage {
+    let parts = foundations.keyring_parts(provider.shared(&foundations.metrics));
+    let service = match KeyringService::open(parts).await {
+        Ok(service) => service,
+        Err(KeyringFault::Absent) => return Ok(Found::Warning("nothing is enrolled yet".to_owned())),
+        Err(fault) => return Err(Failure::keyring(fault)),
+    };
+    let look = enrolment::look(foundations, &service, provider).await?;
+    let found = look.refuse()?;
+    Ok(match found {
+        None => Found::Good("not kept for this kind of key provider".to_owned()),
+        Some((_, true)) => Found::Warning("no record yet: the first start makes one".to_owned()),
+        Some((record, false)) => Found::Good(format!("as accepted, record {}", record.serial)),
+    })
 }
 
 /// The same failure, to be shown here and reported no further.

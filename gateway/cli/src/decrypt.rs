@@ -18,7 +18,7 @@ use sceau_policy::KeyReason;
 use sceau_server::access::read_key_rules;
 use sceau_server::admin::Readiness;
 use sceau_server::keyring::{
-    Caller, EpochLimits, KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Recorded, Usage,
+    Caller, EpochLimits, KeyringOptions, KeyringParts, KeyringService, OfflineCopy, Usage,
 };
 use sceau_server::telemetry::Metrics;
 
@@ -79,11 +79,11 @@ pub async fn run(args: DecryptArgs) -> Result<(), Failure> {
             ),
         );
     }
-    let provider = Provider::start(&config.keys).await?;
+    let provider = Provider::start_with(&config.keys, None).await?;
     let metrics = Arc::new(Metrics::new().map_err(Failure::internal)?);
     let keys = &config.keys;
     let keyring = KeyringService::open(KeyringParts {
-        provider: Recorded::over(provider.shared(), Arc::clone(&metrics)),
+        provider: provider.shared(&metrics),
         control: Arc::new(OfflineCopy::new(keys.keyring.clone())),
         options: KeyringOptions {
             local: keys.keyring.clone(),

@@ -12,7 +12,6 @@ use std::time::Duration;
 use clap::Args;
 use sceau_devstore::{DataLocation, DevStore};
 use sceau_keys::SecretText;
-use sceau_kms::KeyProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_policy::{Credentials, Policy, PolicyFile, Principal, RuleEntry, Verb};
 use sceau_server::access::{AccessFiles, AccessSnapshot};
@@ -184,10 +183,10 @@ async fn open_keyring(
     if is_new {
         InsecureLocalProvider::create(&key_file, KEY_LABEL).map_err(Failure::keys)?;
     }
-    let provider: Arc<dyn KeyProvider> =
-        Arc::new(InsecureLocalProvider::open(&key_file).map_err(Failure::keys)?);
+    let provider = InsecureLocalProvider::open(&key_file).map_err(Failure::keys)?;
+    let provider = keyring::Recorded::over(Arc::new(provider), Arc::clone(metrics));
     let parts = KeyringParts {
-        provider: keyring::Recorded::over(Arc::clone(&provider), Arc::clone(metrics)),
+        provider: Arc::clone(&provider),
         control: Arc::new(control.clone()),
         options: KeyringOptions {
             local: place.folder.join("keyring.json"),

@@ -3,6 +3,7 @@
 //! What lives here: what an operator does with the keyring. What must not: key bytes. Invariant:
 //! nothing is generated in an HSM before it is certain that no keyring exists yet.
 
+mod accept;
 mod epochs;
 mod rotate;
 mod transfer;
@@ -57,6 +58,11 @@ enum KeysCommand {
         #[arg(long)]
         generate: bool,
     },
+    /// Accepts token, key attributes and module as they are now, after a refusal named what changed
+    #[command(
+        after_help = "Examples:\n  sceau keys accept --config sceau.toml --dry-run\n  sceau keys accept --config sceau.toml"
+    )]
+    Accept(accept::AcceptArgs),
     /// Makes every gateway of this control bucket drop the keys it holds unwrapped
     #[command(
         after_help = "Gateways follow within keys.refresh. Disable the key in the HSM first: gateways unwrap again what clients ask for.\n\nExample:\n  sceau keys drop-all --config sceau.toml"
@@ -138,6 +144,7 @@ pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
     parts::quiet_logs();
     match args.command {
         KeysCommand::Enrol { config, generate } => enrol(&config.config, generate, output).await,
+        KeysCommand::Accept(args) => accept::run(args, output).await,
         KeysCommand::DropAll { config } => drop_all(&config.config, output).await,
         KeysCommand::List { config } => list(&config.config, output).await,
         KeysCommand::NewEpoch {
@@ -184,7 +191,7 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
     };
     let scheme = enrolment.as_ref().map(|enrolment| enrolment.scheme);
     let provider = Provider::start_with(keys, scheme).await?;
-    let shared = provider.shared();
+    let shared = provider.shared(&foundations.metrics);
     let kek = enrolled_key(shared.as_ref(), provider.module_sha256())
         .await
         .map_err(Failure::keyring)?;
@@ -192,6 +199,7 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
     let service = KeyringService::create(foundations.keyring_parts(shared), kek)
         .await
         .map_err(Failure::keyring)?;
+    crate::enrolment::accept(&foundations, &service, &provider, true).await?;
     let token = enrolment.as_ref().map(token_json);
     let json = json!({
         "tenant": service.tenant().to_string(),
@@ -348,7 +356,7 @@ async fn drop_all(config: &Path, output: Output) -> Result<(), Failure> {
 
 async fn next_generation(foundations: &Foundations) -> Result<u64, Failure> {
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     service.next_generation().await.map_err(Failure::keyring)?;
     Ok(service.keyring().content().generation)
 }
@@ -356,7 +364,7 @@ async fn next_generation(foundations: &Foundations) -> Result<u64, Failure> {
 async fn list(config: &Path, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let keyring = service.keyring();
     let content = keyring.content();
     output.print(&list_text(content), &list_json(content))
@@ -454,7 +462,7 @@ fn record_state(state: RecordState) -> &'static str {
 async fn new_epoch(config: &Path, bucket: &str, allow_nonempty: bool, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let is_known = service.bucket(bucket).is_some();
     if !is_known {
         check_bucket(&foundations.store, bucket, allow_nonempty).await?;

@@ -11,6 +11,7 @@ mod buckets;
 mod check;
 mod decrypt;
 mod dev;
+mod enrolment;
 mod exit;
 mod hygiene;
 mod keys;

@@ -25,12 +25,15 @@ use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
     ProviderConfig, SecretSource, StoreSection, TransitConfig, is_credential, read_secret,
 };
-use sceau_server::keyring::{EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded};
+use sceau_server::keyring::{
+    EnrolledToken, EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded,
+};
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
     self, AddressingStyle, Capabilities, ControlBucket, CredentialSource, Store, StoreConfig, Timeouts,
 };
 
+use crate::enrolment;
 use crate::exit::{Failure, Part};
 
 /// How long a gateway that was ready stays ready while a component fails.
@@ -78,10 +81,10 @@ impl Foundations {
     }
 
     /// What the keyring service is made of.
-    pub fn keyring_parts(&self, provider: Arc<dyn KeyProvider>) -> KeyringParts {
+    pub fn keyring_parts(&self, provider: Arc<Recorded>) -> KeyringParts {
         let keys = &self.config.keys;
         KeyringParts {
-            provider: Recorded::over(provider, Arc::clone(&self.metrics)),
+            provider,
             control: Arc::new(self.control.clone()),
             options: KeyringOptions {
                 local: keys.keyring.clone(),
@@ -99,7 +102,7 @@ impl Foundations {
     }
 
     /// Opens the keyring.
-    pub async fn keyring(&self, provider: Arc<dyn KeyProvider>) -> Result<Arc<KeyringService>, Failure> {
+    pub async fn keyring(&self, provider: Arc<Recorded>) -> Result<Arc<KeyringService>, Failure> {
         KeyringService::open(self.keyring_parts(provider))
             .await
             .map_err(Failure::keyring)
@@ -208,12 +211,15 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Starts the key provider of the configuration, with the scheme that was enrolled.
+    /// Starts the key provider of the configuration, with the scheme that was enrolled. A module that was not
+    /// accepted at enrolment or since is not loaded.
     pub async fn start(keys: &KeysConfig) -> Result<Self, Failure> {
+        enrolment::refuse_changed_module(keys).await?;
         Self::start_with(keys, None).await
     }
 
-    /// As [`Provider::start`], for a key that is about to be enrolled with `scheme`.
+    /// As [`Provider::start`] whatever the module is: for a key that is about to be enrolled with `scheme`, or
+    /// accepted again.
     pub async fn start_with(keys: &KeysConfig, scheme: Option<WrapScheme>) -> Result<Self, Failure> {
         match &keys.provider {
             ProviderConfig::InsecureLocal { key_file } => {
@@ -244,8 +250,20 @@ impl Provider {
         }
     }
 
-    /// The provider behind the common interface.
-    pub fn shared(&self) -> Arc<dyn KeyProvider> {
+    /// The provider behind the common interface; each of its operations is recorded.
+    pub fn shared(&self, metrics: &Arc<Metrics>) -> Arc<Recorded> {
+        Recorded::over(self.bare(), Arc::clone(metrics))
+    }
+
+    /// The tokens that hold the key, as they are seen now; none where there are no tokens.
+    pub fn tokens(&self) -> Vec<EnrolledToken> {
+        let Self::Pkcs11(group) = self else {
+            return Vec::new();
+        };
+        group.facts().into_iter().map(enrolment::token).collect()
+    }
+
+    fn bare(&self) -> Arc<dyn KeyProvider> {
         match self {
             Self::InsecureLocal(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Pkcs11(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::exit::{Failure, Part};
 use crate::parts::{ConfigArg, Foundations, Provider, load_config};
-use crate::{hygiene, stop};
+use crate::{enrolment, hygiene, stop};
 
 /// How often the helper's restarts are counted.
 const HELPER_LOOK: Duration = Duration::from_secs(5);
@@ -80,12 +80,12 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         admin_stop,
     ));
     let provider = Provider::start(&config.keys).await?;
-    let keyring = foundations.keyring(provider.shared()).await?;
+    let keyring = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let dropping = Arc::clone(&keyring);
     // Set once, here.
     let _ = key_drop.set(Box::new(move || dropping.drop_keys(DropCause::Admin)));
     background.spawn(drop_on_signal(drop_signal, Arc::clone(&keyring)));
-    compare_module(&keyring, &provider);
+    enrolment::verify(&foundations, &keyring, &provider).await?;
     background.spawn(Arc::clone(&keyring).run());
     background.spawn(Arc::clone(&access).run());
     background.spawn(count_restarts(provider, Arc::clone(&foundations.metrics)));
@@ -166,23 +166,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 async fn drop_on_signal(mut signal: Signal, keyring: Arc<KeyringService>) {
     while signal.recv().await.is_some() {
         keyring.drop_keys(DropCause::Signal);
-    }
-}
-
-/// Says so when the HSM's module is another file than at enrolment. An update of the vendor's package looks
-/// the same as an exchange by somebody else; only the operator knows which it was.
-fn compare_module(keyring: &KeyringService, provider: &Provider) {
-    let (now, shared) = (provider.module_sha256(), provider.shared());
-    let info = shared.info();
-    let current = keyring.keyring();
-    let mut keks = current.content().keks.iter();
-    let kek = keks.find(|kek| kek.label == info.key_label && kek.version == info.key_version);
-    if let Some(kek) = kek.filter(|kek| kek.module_sha256 != now) {
-        tracing::warn!(
-            enrolled = kek.module_sha256,
-            now,
-            "the PKCS#11 module changed since enrolment"
-        );
     }
 }
 

@@ -70,7 +70,7 @@ pub async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
     let key_rules =
         read_key_rules(&foundations.config.access.policy).map_err(|error| Failure::access(&error))?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let keyring = foundations.keyring(provider.shared()).await?;
+    let keyring = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let credentials = Credentials::from_file(CredentialsFile::default()).map_err(Failure::internal)?;
     let policy = Policy::from_file(&PolicyFile::default()).map_err(Failure::internal)?;
     Gateway::new(AppParts {

@@ -35,6 +35,14 @@ const SESSION_ROOT_LABEL: &[u8] = b"sceau/session-root/1\0";
 /// Begins the input of [`statement_mac`]: shared with nothing else that is computed with the MAC key.
 const STATEMENT_LABEL: &[u8] = b"sceau/statement/1\0";
 
+/// Begins the input of [`enrolment_mac`]: shared with nothing else that is computed with the MAC key.
+const ENROLMENT_LABEL: &[u8] = b"sceau/enrolment/1\0";
+
+/// Authenticates the record of how keys were enrolled: not part of the stored format.
+pub fn enrolment_mac(mac_key: &SecretKey, record: &[u8]) -> [u8; 48] {
+    *hmac_sha384(mac_key.expose(), &[ENROLMENT_LABEL, record])
+}
+
 /// Authenticates a statement about the keyring, such as what was destroyed: not part of the stored format.
 pub fn statement_mac(mac_key: &SecretKey, statement: &[u8]) -> [u8; 48] {
     *hmac_sha384(mac_key.expose(), &[STATEMENT_LABEL, statement])

@@ -89,6 +89,15 @@ pub fn enrolment_context() -> WrapContext {
     }
 }
 
+/// SHA-256 of the configured module in hexadecimal. The module is not loaded.
+///
+/// # Errors
+/// [`KeyError::Misconfigured`] with what is wrong with the configuration or the file.
+pub async fn module_digest(config: &Pkcs11Config) -> Result<String, KeyError> {
+    let (_, module_sha256) = config.check_off_thread().await?;
+    Ok(module_sha256)
+}
+
 /// Tests the configured key for its scheme and audits it, in a one-shot helper process.
 ///
 /// # Errors

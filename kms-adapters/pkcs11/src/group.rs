@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Pkcs11Config, misconfigured};
 use crate::enrol::enrolment_context;
-use crate::provider::Pkcs11Provider;
+use crate::provider::{Pkcs11Provider, TokenFacts};
 
 /// Most HSMs in a group.
 pub const ENDPOINTS_MAX: usize = 8;
@@ -138,6 +138,14 @@ impl Pkcs11Group {
     pub fn restarts(&self) -> u64 {
         let providers = self.inner.providers();
         providers.map(|(_, provider)| provider.restarts()).sum()
+    }
+
+    /// What the tokens told that are there.
+    pub fn facts(&self) -> Vec<&TokenFacts> {
+        self.inner
+            .providers()
+            .map(|(_, provider)| provider.facts())
+            .collect()
     }
 
     /// SHA-256 of the first endpoint's module in hexadecimal.

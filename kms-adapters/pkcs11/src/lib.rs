@@ -27,10 +27,10 @@ mod supervise;
 mod terminal;
 
 pub use config::{HelperCommand, PinSource, Pkcs11Config, TokenSelection, WORKERS_DEFAULT, WORKERS_MAX};
-pub use enrol::{Enrolment, GeneratedKey, Trial, enrolment_context, generate_kek, probe};
+pub use enrol::{Enrolment, GeneratedKey, Trial, enrolment_context, generate_kek, module_digest, probe};
 pub use frame::GcmIv;
 pub use group::{ENDPOINTS_MAX, Pkcs11Group};
 pub use helper::helper_main;
 pub use profile::{Basis, PROFILES, Profile};
-pub use provider::Pkcs11Provider;
+pub use provider::{Pkcs11Provider, TokenFacts};
 pub use terminal::ask_on_terminal;

@@ -22,6 +22,34 @@ use crate::frame::{self, Audit, Op, Secret};
 /// Time for calls that bring no deadline of their own: health, description, randomness.
 const OWN_DEADLINE: Duration = Duration::from_secs(2);
 
+/// What a token told of itself and of the key when its helper was started first, for comparison with what was
+/// enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// The token's serial number.
+    pub serial: String,
+    /// The token's label.
+    pub label: String,
+    /// Its manufacturer and model.
+    pub model: String,
+    /// Its firmware version.
+    pub firmware: String,
+    /// `CKA_LABEL` of the key.
+    pub key_label: String,
+    /// Our version of the key.
+    pub key_version: u32,
+    /// `CKA_ID` of the key in hexadecimal.
+    pub key_id: String,
+    /// The token's own check value of the key in hexadecimal, where it has one.
+    pub check_value: Option<String>,
+    /// The scheme in use.
+    pub scheme: WrapScheme,
+    /// The key's attributes: name and value.
+    pub attributes: Vec<(String, bool)>,
+    /// SHA-256 of the module in hexadecimal.
+    pub module_sha256: String,
+}
+
 /// An HSM as a key provider.
 ///
 /// The HSM's module runs in a helper process. When that dies, requests under way are tried once more on
@@ -30,7 +58,7 @@ const OWN_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Pkcs11Provider {
     info: ProviderInfo,
     location: String,
-    module_sha256: String,
+    facts: TokenFacts,
     calls: Calls,
 }
 
@@ -67,6 +95,20 @@ impl Pkcs11Provider {
             "token {} (serial {}, {}, firmware {})",
             report.token_label, report.token_serial, report.token_model, report.token_firmware
         );
+        let scheme = WrapScheme::from_code(report.scheme).ok_or(KeyError::Internal)?;
+        let facts = TokenFacts {
+            serial: report.token_serial.clone(),
+            label: report.token_label,
+            model: report.token_model,
+            firmware: report.token_firmware,
+            key_label: key_label.clone(),
+            key_version,
+            key_id: report.audit.key_id,
+            check_value: report.audit.check_value,
+            scheme,
+            attributes: report.audit.attributes,
+            module_sha256,
+        };
         let info = ProviderInfo {
             kind: ProviderKind::Pkcs11,
             instance: report.token_serial,
@@ -74,12 +116,12 @@ impl Pkcs11Provider {
             is_production_grade: true,
             key_label,
             key_version,
-            scheme: WrapScheme::from_code(report.scheme).ok_or(KeyError::Internal)?,
+            scheme,
         };
         Ok(Self {
             info,
             location,
-            module_sha256,
+            facts,
             calls,
         })
     }
@@ -101,7 +143,12 @@ impl Pkcs11Provider {
 
     /// SHA-256 of the module in hexadecimal, for comparison with the enrolment record.
     pub fn module_sha256(&self) -> &str {
-        &self.module_sha256
+        &self.facts.module_sha256
+    }
+
+    /// What the token told at the first start.
+    pub fn facts(&self) -> &TokenFacts {
+        &self.facts
     }
 
     async fn wrap_key(

@@ -254,7 +254,7 @@ pub async fn verify_statement(args: StatementArgs, output: Output) -> Result<(),
 async fn open(config: &ConfigArg) -> Result<(Foundations, Arc<KeyringService>), Failure> {
     let foundations = Foundations::load(&config.config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     Ok((foundations, service))
 }
 

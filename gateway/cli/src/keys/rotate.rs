@@ -81,7 +81,7 @@ pub async fn add_recipient(args: RecipientArgs, output: Output) -> Result<(), Fa
 pub async fn drop_recipient(args: DropArgs, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(&args.config.config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let is_meant = |name: &KekName| {
         name.label == args.label
             && name.version == args.key_version
@@ -100,7 +100,7 @@ pub async fn drop_recipient(args: DropArgs, output: Output) -> Result<(), Failur
             return Err(Failure::usage("no such key is enrolled").with_hint("look at `sceau keys list`"));
         }
     };
-    let shared = provider.shared();
+    let shared: Arc<dyn KeyProvider> = provider.shared(&foundations.metrics);
     if name == name_of(shared.info()) {
         return Err(Failure::usage("this configuration itself uses that key")
             .with_hint("run the command with the configuration of a key that stays"));
@@ -123,7 +123,7 @@ pub async fn rotate(args: RotateArgs, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(&args.config.config)?;
     let old = Provider::start(&foundations.config.keys).await?;
     // The new key is tested only after the old one opened the keyring.
-    let service = foundations.keyring(old.shared()).await?;
+    let service = foundations.keyring(old.shared(&foundations.metrics)).await?;
     let to = match &args.to {
         Some(path) => parts::load_config(path)?.keys,
         None => foundations.config.keys.clone(),
@@ -133,7 +133,10 @@ pub async fn rotate(args: RotateArgs, output: Output) -> Result<(), Failure> {
             .with_hint("a copy of the configuration in which [keys] names the new key's label or id"));
     }
     let new = new_provider(&foundations, &to, service.keyring().content(), args.generate).await?;
-    let (old_info, new_info) = (old.shared().info().clone(), new.shared().info().clone());
+    let (old_info, new_info) = (
+        old.shared(&foundations.metrics).info().clone(),
+        new.shared(&foundations.metrics).info().clone(),
+    );
     let retired = retired_keys(
         service.keyring().content(),
         &old_info,
@@ -147,7 +150,7 @@ pub async fn rotate(args: RotateArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::usage("the new key is the one in use")
             .with_hint("name another key with --to, or make one with --generate"));
     }
-    let shared = new.shared();
+    let shared: Arc<dyn KeyProvider> = new.shared(&foundations.metrics);
     let held = service.keyring().content().keks.clone();
     let kek = match held
         .into_iter()
@@ -163,7 +166,7 @@ pub async fn rotate(args: RotateArgs, output: Output) -> Result<(), Failure> {
     let mut service = service;
     if args.finish {
         // From here on with the new key alone: what it cannot open is not taken from the old one.
-        service = foundations.keyring(Arc::clone(&shared)).await?;
+        service = foundations.keyring(new.shared(&foundations.metrics)).await?;
         for name in &retired {
             service.drop_kek(name, &shared).await.map_err(Failure::keyring)?;
             removed.push(format!("{} version {}", name.label, name.version));
@@ -269,9 +272,9 @@ fn retired_keys(
 pub async fn canary(config: &ConfigArg, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(&config.config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let keyring = service.keyring();
-    let shared: Arc<dyn KeyProvider> = provider.shared();
+    let shared: Arc<dyn KeyProvider> = provider.shared(&foundations.metrics);
     let (mut lines, mut all, mut is_good, mut is_tried) = (Vec::new(), Vec::new(), true, false);
     for kek in &keyring.content().keks {
         let start = Instant::now();

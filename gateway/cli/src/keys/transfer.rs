@@ -48,7 +48,7 @@ pub struct ImportArgs {
 pub async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
     let foundations = Foundations::load(&args.config.config)?;
     let provider = Provider::start(&foundations.config.keys).await?;
-    let service = foundations.keyring(provider.shared()).await?;
+    let service = foundations.keyring(provider.shared(&foundations.metrics)).await?;
     let document = service.document();
     let mut file = OpenOptions::new()
         .write(true)
@@ -86,7 +86,7 @@ pub async fn import(args: ImportArgs, output: Output) -> Result<(), Failure> {
         .await
         .map_err(Failure::store)?;
     make_folder(&foundations.config.keys.keyring)?;
-    let parts = foundations.keyring_parts(provider.shared());
+    let parts = foundations.keyring_parts(provider.shared(&foundations.metrics));
     let imported = keyring::import(parts, document.into(), args.generation_min, args.replace_damaged)
         .await
         .map_err(Failure::keyring)?;

@@ -11,6 +11,7 @@ mod change;
 mod copies;
 mod drop;
 mod enrol;
+mod enrolment;
 mod error;
 #[cfg(test)]
 mod fakes;
@@ -39,6 +40,7 @@ pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use drop::{Wipe, call_drop};
 pub use enrol::{Canary, enrolled_key, try_canary};
+pub use enrolment::{ENROLMENT_OBJECT, EnrolledToken, EnrolmentRecord, fingerprints};
 pub use error::{EpochKeyError, KeyringFault, Place};
 pub use lifecycle::{KekName, StateChange};
 pub use load::{Copies, inspect};

@@ -18,11 +18,13 @@ use super::caller::Caller;
 use super::health::Standing;
 use crate::telemetry::Metrics;
 
+/// The last number given in this process, which may use several providers: the keys before and after a rotation.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
 /// A provider whose calls are numbered, counted and written down.
 pub struct Recorded {
     provider: Arc<dyn KeyProvider>,
     metrics: Arc<Metrics>,
-    last: AtomicU64,
     standing: Standing,
 }
 
@@ -32,7 +34,6 @@ impl Recorded {
         Arc::new(Self {
             provider,
             metrics,
-            last: AtomicU64::new(0),
             standing: Standing::new(),
         })
     }
@@ -46,7 +47,7 @@ impl Recorded {
     fn begin(&self, op: &'static str, reason: Reason, context: Option<&WrapContext>) -> Call<'_> {
         Call {
             metrics: &self.metrics,
-            number: self.last.fetch_add(1, Ordering::Relaxed).saturating_add(1),
+            number: LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1),
             op,
             reason,
             krid: context.map_or_else(String::new, |context| context.krid.to_string()),
