@@ -11,6 +11,10 @@
 //! *               delay=5000                            milliseconds before every call
 //! C_Sign          hang                                  never returns
 //! C_Sign          abort                                 the process dies
+//! C_Decrypt       stuck=CKR_GENERAL_ERROR               from now on every call of this process fails so
+//! C_Decrypt       wedge                                 from now on every call of this process hangs
+//! C_Decrypt       refuse=CKR_DEVICE_ERROR               where the real module fails, it fails so
+//! C_GetTokenInfo  flags=0x20000                         these flags are set as well ("final try" here)
 //! C_Decrypt       short=8                               the answer lacks its last 8 bytes
 //! C_Decrypt       flip                                  one bit of the answer is turned over
 //! C_Login         code=CKR_PIN_INCORRECT                a refused login
@@ -35,6 +39,14 @@ use std::time::Duration;
 pub enum Effect {
     /// This code is returned and the real module is not called.
     Code(u64),
+    /// This code is returned by this call and every later one of this process.
+    Stuck(u64),
+    /// This call and every later one of this process never returns.
+    Wedge,
+    /// A failure of the real module gets this code.
+    Refuse(u64),
+    /// A token has these flags as well.
+    Flags(u64),
     /// The call waits before it goes on.
     Delay(Duration),
     /// The call never returns.
@@ -94,6 +106,7 @@ const CODES: &[(&str, u64)] = &[
     ("CKR_DEVICE_ERROR", 0x30),
     ("CKR_DEVICE_MEMORY", 0x31),
     ("CKR_DEVICE_REMOVED", 0x32),
+    ("CKR_DATA_LEN_RANGE", 0x21),
     ("CKR_ENCRYPTED_DATA_INVALID", 0x40),
     ("CKR_FUNCTION_NOT_SUPPORTED", 0x54),
     ("CKR_KEY_HANDLE_INVALID", 0x60),
@@ -111,6 +124,8 @@ const CODES: &[(&str, u64)] = &[
     ("CKR_TOKEN_NOT_PRESENT", 0xe0),
     ("CKR_TOKEN_NOT_RECOGNIZED", 0xe1),
     ("CKR_USER_NOT_LOGGED_IN", 0x101),
+    ("CKR_USER_PIN_NOT_INITIALIZED", 0x102),
+    ("CKR_WRAPPED_KEY_INVALID", 0x110),
     ("CKR_FUNCTION_REJECTED", 0x200),
     ("CKR_BUFFER_TOO_SMALL", 0x150),
     ("CKR_CRYPTOKI_NOT_INITIALIZED", 0x190),
@@ -128,9 +143,13 @@ fn effect(text: &str) -> Option<Effect> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     Some(match name {
         "code" => Effect::Code(code(value)?),
+        "stuck" => Effect::Stuck(code(value)?),
+        "refuse" => Effect::Refuse(code(value)?),
+        "flags" => Effect::Flags(code(value)?),
         "delay" => Effect::Delay(Duration::from_millis(value.parse().ok()?)),
         "short" => Effect::Short(value.parse().ok()?),
         "hang" => Effect::Hang,
+        "wedge" => Effect::Wedge,
         "abort" => Effect::Abort,
         "flip" => Effect::Flip,
         "lose-sessions" => Effect::LoseSessions,

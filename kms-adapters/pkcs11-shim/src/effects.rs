@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CKA_CLASS, CKO_SECRET_KEY,
-    CKR_KEY_HANDLE_INVALID, CKR_OK,
+    CKR_BUFFER_TOO_SMALL, CKR_KEY_HANDLE_INVALID, CKR_OK,
 };
 
 use crate::control::Effect;
@@ -24,6 +24,10 @@ pub(crate) const IV_BYTES: usize = 12;
 
 /// Counts `change-handles` and `swap-handles`.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// What every call of this process fails with, 0 for none.
+static STUCK: AtomicU64 = AtomicU64::new(0);
+/// Stands in [`STUCK`] for calls that hang instead of failing.
+const WEDGED: u64 = u64::MAX;
 /// Whether old handles name another key, instead of being invalid.
 static SWAPPED: AtomicBool = AtomicBool::new(false);
 /// IVs of operations whose output gets them appended.
@@ -31,13 +35,24 @@ static APPENDED: Mutex<Option<HashMap<CK_SESSION_HANDLE, [u8; IV_BYTES]>>> = Mut
 
 /// Applies what comes before a call; a code means: do not make it.
 pub(crate) fn before(effects: &[Effect], session: Option<CK_SESSION_HANDLE>) -> Option<CK_RV> {
+    match STUCK.load(Ordering::SeqCst) {
+        0 => {}
+        WEDGED => hang(),
+        stuck => return Some(stuck),
+    }
     for effect in effects {
         match *effect {
             Effect::Code(code) => return Some(code),
+            Effect::Stuck(code) => {
+                STUCK.store(code, Ordering::SeqCst);
+                return Some(code);
+            }
             Effect::Delay(time) => wait(time),
-            Effect::Hang => loop {
-                wait(Duration::from_secs(3600));
-            },
+            Effect::Hang => hang(),
+            Effect::Wedge => {
+                STUCK.store(WEDGED, Ordering::SeqCst);
+                hang();
+            }
             Effect::Abort => std::process::abort(),
             Effect::LoseSessions => session.into_iter().for_each(lose_sessions),
             Effect::LoseLogin => session.into_iter().for_each(lose_login),
@@ -49,10 +64,37 @@ pub(crate) fn before(effects: &[Effect], session: Option<CK_SESSION_HANDLE>) -> 
                 GENERATION.fetch_add(1, Ordering::SeqCst);
                 SWAPPED.store(true, Ordering::SeqCst);
             }
-            Effect::Short(_) | Effect::Flip | Effect::Empty => {}
+            Effect::Short(_) | Effect::Flip | Effect::Empty | Effect::Refuse(_) | Effect::Flags(_) => {}
         }
     }
     None
+}
+
+fn hang() -> ! {
+    loop {
+        wait(Duration::from_secs(3600));
+    }
+}
+
+/// The code that callers get for a failure of the real module. Too short a buffer is no failure.
+pub(crate) fn recode(effects: &[Effect], code: CK_RV) -> CK_RV {
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Refuse(told) => Some(*told),
+        _ => None,
+    });
+    if code == CKR_OK || code == CKR_BUFFER_TOO_SMALL {
+        code
+    } else {
+        told.unwrap_or(code)
+    }
+}
+
+/// The flags that a token has on top of its own.
+pub(crate) fn more_flags(effects: &[Effect]) -> u64 {
+    effects.iter().fold(0, |sum, effect| match effect {
+        Effect::Flags(flags) => sum | flags,
+        _ => sum,
+    })
 }
 
 #[expect(
@@ -180,8 +222,12 @@ pub(crate) fn after(effects: &[Effect], output: *mut u8, length: *mut u64) {
             // SAFETY: as for `Short`.
             Effect::Empty => unsafe { *length = 0 },
             Effect::Code(_)
+            | Effect::Stuck(_)
+            | Effect::Refuse(_)
+            | Effect::Flags(_)
             | Effect::Delay(_)
             | Effect::Hang
+            | Effect::Wedge
             | Effect::Abort
             | Effect::LoseSessions
             | Effect::LoseLogin

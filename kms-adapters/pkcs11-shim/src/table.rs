@@ -19,7 +19,9 @@ use cryptoki_sys::{
 };
 
 use crate::control::{self, Effect, GcmIv};
-use crate::effects::{IV_BYTES, after, before, fresh_iv, inward, outward, remember_iv, remembered_iv};
+use crate::effects::{
+    IV_BYTES, after, before, fresh_iv, inward, more_flags, outward, recode, remember_iv, remembered_iv,
+};
 
 /// Environment variable that names the real module.
 const MODULE: &str = "SCEAU_SHIM_MODULE";
@@ -110,7 +112,7 @@ fn over(real: CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
 /// One call: effects before, the call, the trace.
 fn call(name: &str, session: Option<CK_SESSION_HANDLE>, inner: impl FnOnce(&[Effect]) -> CK_RV) -> CK_RV {
     let effects = control::effects(name);
-    let code = before(&effects, session).unwrap_or_else(|| inner(&effects));
+    let code = before(&effects, session).unwrap_or_else(|| recode(&effects, inner(&effects)));
     control::trace(name, code);
     code
 }
@@ -138,7 +140,6 @@ macro_rules! plain {
 
 plain! {
     C_Finalize(None; reserved: CK_VOID_PTR);
-    C_GetTokenInfo(None; slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR);
     C_GetMechanismList(None; slot: CK_SLOT_ID, list: *mut u64, count: CK_ULONG_PTR);
     C_OpenSession(None; slot: CK_SLOT_ID, flags: CK_FLAGS, application: CK_VOID_PTR, notify: CK_NOTIFY, session: CK_SESSION_HANDLE_PTR);
     C_CloseSession(Some(session); session: CK_SESSION_HANDLE);
@@ -209,6 +210,17 @@ unsafe extern "C" fn C_GetSlotList(present: CK_BBOOL, list: CK_SLOT_ID_PTR, coun
         if effects.contains(&Effect::Empty) && !count.is_null() {
             // SAFETY: the caller gave `count` as a place to write to.
             unsafe { *count = 0 };
+        }
+        code
+    })
+}
+
+unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
+    call("C_GetTokenInfo", None, |effects| {
+        let code = forward!(C_GetTokenInfo(slot, info));
+        if code == CKR_OK {
+            // SAFETY: after success `info` points to the token's facts.
+            unsafe { (*info).flags |= more_flags(effects) };
         }
         code
     })

@@ -25,13 +25,14 @@ use crate::start::{Starter, Starting, back_off};
 /// A worker without answer for this long hangs: then a second helper is started, even for one of many
 /// workers. A helper all of whose workers hang is killed then also when no second one became ready.
 pub(crate) const HARD_LIMIT: Duration = Duration::from_secs(10);
-/// The same where half of the workers or more are without answer, and nothing shows that the device is that
-/// slow. Short enough that what they hang in can be sent to the second helper and still be in time.
+/// The same where half of the workers or more are without answer, or all that have work while no other one
+/// answered, and nothing shows that the device is that slow. Short enough that what they hang in can be sent to the second helper and still be in time.
 const STUCK_AFTER: Duration = Duration::from_secs(3);
 /// How often the watchdog looks.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-/// A helper that served this long has recovered: the next restart is immediate again.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// A helper that served this long has recovered: the next restart is immediate again. It bounds the logins
+/// that a device gets which fails again and again.
+const STABLE_AFTER: Duration = Duration::from_secs(3);
 /// How long callers wait for a restart before they are told at once that there is no helper.
 const RESTART_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the PIN file is looked at while an operator is needed.
@@ -58,6 +59,8 @@ struct Pending {
 #[derive(Default)]
 struct Watch {
     pending: HashMap<u64, Pending>,
+    /// When it answered last.
+    answered: Option<Instant>,
     /// The longest that this helper took for an answer.
     slowest: Duration,
     /// A second helper on its way.
@@ -78,13 +81,19 @@ impl Watch {
     fn is_suspect(&self, workers: usize) -> bool {
         // A device that answered this slowly before is slow and not gone.
         let limit = STUCK_AFTER.max(self.slowest.saturating_mul(2)).min(HARD_LIMIT);
-        is_half(self.overdue(limit), workers) || self.overdue(HARD_LIMIT) > 0
+        is_half(self.overdue(limit), workers) || self.is_silent(limit) || self.overdue(HARD_LIMIT) > 0
     }
 
-    /// Whether no worker is left. While there is one, the helper is better than none: the device may not
+    /// Whether all that it has to do is without answer for `limit`, and it answered nothing else meanwhile.
+    fn is_silent(&self, limit: Duration) -> bool {
+        let is_quiet = self.answered.is_none_or(|answered| answered.elapsed() >= limit);
+        is_quiet && !self.pending.is_empty() && self.overdue(limit) >= self.pending.len()
+    }
+
+    /// Whether no worker is left, as far as can be told. While there is one, the helper is better than none: the device may not
     /// let a second one in.
     fn is_lost(&self, workers: usize) -> bool {
-        self.overdue(HARD_LIMIT) >= workers
+        self.overdue(HARD_LIMIT) >= workers || self.is_silent(HARD_LIMIT)
     }
 
     fn may_try_spare(&self) -> bool {
@@ -162,7 +171,13 @@ impl Supervisor {
     /// Starts helpers until one is ready; `None` when there is no use in going on.
     async fn restart(&mut self, failures: &mut u32) -> Option<Link> {
         loop {
-            self.pause(back_off(*failures)).await?;
+            let delay = back_off(*failures);
+            if delay > RESTART_PATIENCE && self.shared.refusal().is_none() {
+                let until = Instant::now().checked_add(delay)?;
+                let retry_after = RETRY_SOON;
+                self.down(until, KeyError::Unavailable { retry_after });
+            }
+            self.pause(delay).await?;
             *failures = failures.saturating_add(1);
             self.shared.restarts.fetch_add(1, Ordering::Relaxed);
             let error = match self.start_again().await {
@@ -317,6 +332,7 @@ impl Supervisor {
             return Some(End::Died);
         };
         watch.slowest = watch.slowest.max(sent.elapsed());
+        watch.answered = Some(Instant::now());
         let end = match &answer {
             Err(error @ KeyError::NeedsOperator { .. }) => Some(End::Latched(error.clone())),
             Ok(_) | Err(_) => None,
