@@ -23,7 +23,7 @@ use sceau_kms_transit::TransitProvider;
 use sceau_server::admin::Readiness;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
-    ProviderConfig, SecretSource, StoreSection, TransitConfig, is_credential, read_secret,
+    ProviderConfig, SecretSource, StoreSection, TransitConfig, read_secret,
 };
 use sceau_server::keyring::{
     EnrolledToken, EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded,
@@ -365,7 +365,6 @@ fn transit(config: &TransitConfig) -> sceau_kms_transit::TransitConfig {
         mount: config.mount.clone(),
         key_label: config.key.clone(),
         key_version: Some(config.key_version),
-        token_is_credential: is_credential(&config.token_file),
         token_file: config.token_file.clone(),
         connect_timeout: config.connect_timeout,
         timeout: config.timeout,

@@ -11,6 +11,7 @@ pub mod conformance;
 mod error;
 mod info;
 mod provider;
+pub mod secret_file;
 
 pub use error::KeyError;
 pub use info::{Finding, KeyState, KeyStatus, ProviderInfo, ProviderKind, Residency, Severity};

@@ -12,12 +12,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sceau_keys::{KEY_BYTES, SecretKey};
 use sceau_kms::KeyError;
+use sceau_kms::secret_file::is_private;
 use zeroize::Zeroizing;
 
 /// Largest key file in bytes; some hundred versions.
@@ -99,9 +100,9 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile, KeyError> {
     let facts = file
         .metadata()
         .map_err(|error| with_path("cannot inspect the key file", path, &error))?;
-    if !facts.is_file() || facts.permissions().mode() & 0o077 != 0 {
+    if !is_private(&facts) {
         return Err(misconfigured(
-            "the key file must be a plain file that only its owner may read (mode 0600)",
+            "the key file must be a plain file that only its owner may read (mode 0600, or 0640 if root owns it)",
         ));
     }
     if facts.len() > FILE_BYTES_MAX {

@@ -103,7 +103,7 @@ fn a_key_file_open_to_others_is_refused_and_none_is_overwritten() {
     InsecureLocalProvider::create(&path, "dev-kek").unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(InsecureLocalProvider::create(&path, "dev-kek").is_err());
-    for mode in [0o640, 0o604, 0o620] {
+    for mode in [0o644, 0o604, 0o620] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert!(InsecureLocalProvider::open(&path).is_err(), "mode {mode:o}");
     }

@@ -346,7 +346,7 @@ async fn doubtful_configurations_are_refused_with_a_reason() {
         .await
         .contains("matches")
     );
-    hsm.write_pin(PIN, 0o640);
+    hsm.write_pin(PIN, 0o644);
     assert!(refused(config.clone()).await.contains("PIN file"));
     hsm.write_pin(&format!("{PIN}\n"), 0o600);
     // The same label twice, in one token and in two.

@@ -50,9 +50,6 @@ pub struct TransitConfig {
     pub key_version: Option<u32>,
     /// File with the token, mode 0600.
     pub token_file: PathBuf,
-    /// Whether that file is in the folder of systemd credentials, where the bits of the group may be the mask of
-    /// the access list by which the service's user may read it.
-    pub token_is_credential: bool,
     /// Time to make a connection.
     pub connect_timeout: Duration,
     /// Time for calls that bring no deadline of their own.
@@ -187,7 +184,7 @@ impl TransitProvider {
         body: Zeroizing<Vec<u8>>,
         deadline: Instant,
     ) -> Result<Answer, KeyError> {
-        let token = token::read(&self.config.token_file, self.config.token_is_credential)?;
+        let token = token::read(&self.config.token_file)?;
         let uri = format!("{}/v1/{path}", self.http.base());
         let mut request = Request::builder()
             .method(method)

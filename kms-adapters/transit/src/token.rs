@@ -5,18 +5,18 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use http::HeaderValue;
 use sceau_kms::KeyError;
+use sceau_kms::secret_file::is_private;
 use zeroize::Zeroizing;
 
 /// Longest token, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Reads the token. Done for every call, so that an agent that renews it needs to tell nobody.
-pub(crate) fn read(path: &Path, is_credential: bool) -> Result<HeaderValue, KeyError> {
+pub(crate) fn read(path: &Path) -> Result<HeaderValue, KeyError> {
     let operator = |what: &str| KeyError::NeedsOperator {
         what: format!("{}: {what}", path.display()),
     };
@@ -24,10 +24,9 @@ pub(crate) fn read(path: &Path, is_credential: bool) -> Result<HeaderValue, KeyE
     let facts = file
         .metadata()
         .map_err(|_| operator("the token file cannot be inspected"))?;
-    let forbidden = if is_credential { 0o037 } else { 0o077 };
-    if !facts.is_file() || facts.mode() & forbidden != 0 {
+    if !is_private(&facts) {
         return Err(operator(
-            "the token file must be a plain file that only its owner may read (mode 0600)",
+            "the token file must be a plain file that only its owner may read (mode 0600, or 0640 if root owns it)",
         ));
     }
     if facts.len() > TOKEN_BYTES_MAX {

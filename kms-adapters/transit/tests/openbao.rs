@@ -137,7 +137,6 @@ impl Bao {
             key_label: key.to_owned(),
             key_version: None,
             token_file: self.room.join("token"),
-            token_is_credential: false,
             connect_timeout: TIME,
             timeout: TIME,
         })

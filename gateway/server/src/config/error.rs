@@ -96,7 +96,9 @@ impl ConfigError {
             Self::Syntax { .. } => "compare with the commented sample, deploy/sceau.toml",
             Self::Version { .. } => "write `version = 1` as the first line",
             Self::Invalid { .. } => "correct the keys listed; each line says how",
-            Self::SecretMode { .. } => "make it readable to its owner only: chmod 600",
+            Self::SecretMode { .. } => {
+                "make it readable to its owner only: chmod 600; or owned by root and readable to the group of the service: 0640"
+            }
             Self::SecretUnreadable { .. } => "check the path and the owner of the file",
             Self::SecretForm { .. } => "the file holds the secret alone, as one line of text",
         }
@@ -128,7 +130,7 @@ impl fmt::Display for ConfigError {
             }
             Self::SecretMode { path, mode } => write!(
                 f,
-                "{}: holds a secret but has mode {mode:04o}; group and others must have no access",
+                "{}: holds a secret but has mode {mode:04o}; others must have no access",
                 path.display()
             ),
             Self::SecretUnreadable { path, source } => {

@@ -1,9 +1,7 @@
 //! Reading files that hold secrets.
 //!
-//! What lives here: the permission rule and the bounded read. What must not: what the secrets are
-//! for. Invariant: a file that group or others can open is refused before its content is read. In the
-//! folder of systemd credentials the group's right to read may be the mask of the access list by which systemd
-//! lets the service's user read a file of root's; nothing else is different there.
+//! What lives here: the bounded read. What must not: what the secrets are
+//! for. Invariant: a file that others can open ([`sceau_kms::secret_file`]) is refused before its content is read.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,19 +9,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sceau_keys::SecretText;
+use sceau_kms::secret_file::is_private;
 use zeroize::Zeroizing;
 
 use super::ConfigError;
-use super::secret_source::is_credential;
 
 /// Largest secret file in bytes: a credentials file with several thousand entries.
 pub const SECRET_FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Permission bits that must be clear: any access by group or others.
-const OTHERS: u32 = 0o077;
-
-/// The same for a systemd credential.
-const OTHERS_OF_CREDENTIAL: u32 = 0o037;
 
 /// Reads a whole file that holds secrets, for example the credentials file.
 ///
@@ -45,15 +37,10 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
     if !metadata.is_file() {
         return Err(form("not a regular file"));
     }
-    let mode = metadata.mode() & 0o7777;
-    let forbidden = match is_credential(path) {
-        true => OTHERS_OF_CREDENTIAL,
-        false => OTHERS,
-    };
-    if mode & forbidden != 0 {
+    if !is_private(&metadata) {
         return Err(ConfigError::SecretMode {
             path: path.to_owned(),
-            mode,
+            mode: metadata.mode() & 0o7777,
         });
     }
     if metadata.len() > SECRET_FILE_BYTES_MAX {

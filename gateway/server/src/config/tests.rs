@@ -361,10 +361,10 @@ fn a_secret_file_that_others_can_read_is_refused_with_its_mode() {
     let path = std::env::temp_dir().join(format!("sceau-config-secret-{}", std::process::id()));
     std::fs::write(&path, "s3cret\n").unwrap();
     let set_mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-    set_mode(0o640);
+    set_mode(0o644);
     let error = read_secret(&path).err().unwrap();
     assert_eq!(error.id(), "E-CONF-005");
-    assert!(error.to_string().contains("mode 0640"), "{error}");
+    assert!(error.to_string().contains("mode 0644"), "{error}");
     set_mode(0o600);
     assert_eq!(read_secret(&path).ok().unwrap().expose(), "s3cret");
     std::fs::write(&path, "two\nlines\n").unwrap();

@@ -6,12 +6,12 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use sceau_keys::SecretText;
+use sceau_kms::secret_file::is_private;
 use sceau_s3wire::sigv4::{self, SecretAccessKey};
 use zeroize::Zeroizing;
 
@@ -21,9 +21,6 @@ use super::error::{CredentialFault, StoreError};
 const PROFILE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Largest credentials file that is read, in bytes.
 const PROFILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Permissions that nobody but the owner may have on a credentials file.
-const OTHERS: u32 = 0o077;
 
 /// Where the gateway's own credentials come from.
 pub enum CredentialSource {
@@ -212,7 +209,7 @@ fn read_profile(file: &Path, profile: &str) -> Result<Credentials, CredentialFau
     // Asked of the open file, so that it cannot be exchanged in between.
     let file = File::open(file).map_err(unreadable)?;
     let facts = file.metadata().map_err(unreadable)?;
-    if facts.mode() & OTHERS != 0 {
+    if !is_private(&facts) {
         return Err(CredentialFault::Open);
     }
     if facts.len() > PROFILE_BYTES_MAX {
@@ -322,7 +319,7 @@ mod tests {
         write("", 2);
         assert_eq!(provider.at(start + PROFILE_CHECK_INTERVAL * 4).access_key, "two");
         write("two", 3);
-        let open = std::fs::Permissions::from_mode(0o640);
+        let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(&file, open).unwrap();
         assert_eq!(read_profile(&file, "p").err(), Some(CredentialFault::Open));
         std::fs::remove_file(&file).unwrap();

@@ -13,7 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,6 +21,7 @@ use cryptoki::types::RawAuthPin;
 use data_encoding::HEXLOWER;
 use sceau_keys::{KEY_BYTES, LockedKey, SecretKey};
 use sceau_kms::KeyError;
+use sceau_kms::secret_file::is_private;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -35,11 +36,6 @@ const SALT_BYTES: usize = 16;
 /// Length of the latch's tag in bytes.
 const TAG_BYTES: usize = 2;
 
-/// Permissions that nobody but the owner may have on a PIN file.
-const OTHERS: u32 = 0o077;
-/// The same in a credentials directory: the group's right to read may be the mask of an access list.
-const OTHERS_OF_CREDENTIAL: u32 = 0o037;
-
 /// A PIN in memory. Wiped when dropped.
 pub(super) struct Pin(Zeroizing<Vec<u8>>);
 
@@ -51,8 +47,7 @@ impl Pin {
     /// is kept in locked memory, because nobody may be there when the token wants it again.
     pub(super) fn read(source: &PinSource, question: &str) -> Result<Self, KeyError> {
         match source {
-            PinSource::File(path) => Self::read_file(path, OTHERS),
-            PinSource::Credential(path) => Self::read_file(path, OTHERS_OF_CREDENTIAL),
+            PinSource::File(path) | PinSource::Credential(path) => Self::read_file(path),
             PinSource::Prompt => Self::ask(question),
         }
     }
@@ -77,13 +72,13 @@ impl Pin {
     }
 
     /// Every copy made here is wiped.
-    fn read_file(path: &Path, forbidden: u32) -> Result<Self, KeyError> {
+    fn read_file(path: &Path) -> Result<Self, KeyError> {
         let unreadable = |error| misconfigured(format!("the PIN file: {error}"));
         let mut file = File::open(path).map_err(unreadable)?;
         let facts = file.metadata().map_err(unreadable)?;
-        if !facts.is_file() || facts.permissions().mode() & forbidden != 0 {
+        if !is_private(&facts) {
             return Err(misconfigured(
-                "the PIN file must be a plain file that only its owner may read",
+                "the PIN file must be a plain file that only its owner may read (mode 0600, or 0640 if root owns it)",
             ));
         }
         let mut text = Zeroizing::new([0_u8; PIN_BYTES_MAX]);
@@ -195,6 +190,8 @@ pub(super) fn forget_wrong(latch: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -206,26 +203,22 @@ mod tests {
     }
 
     #[test]
-    fn the_group_may_read_in_a_credentials_directory_only_and_others_nowhere() {
+    fn a_file_that_others_may_read_is_refused_wherever_it_is() {
         let path = std::env::temp_dir().join(format!("sceau-pin-mode-{}", std::process::id()));
         std::fs::write(&path, "4711\n").unwrap();
-        for (mode, as_file, as_credential) in [
-            (0o400, true, true),
-            (0o600, true, true),
-            (0o440, false, true),
-            (0o460, false, false),
-            (0o404, false, false),
-            (0o644, false, false),
+        for (mode, is_read) in [
+            (0o400, true),
+            (0o600, true),
+            (0o460, false),
+            (0o404, false),
+            (0o644, false),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let read =
                 |source: PinSource| Pin::read(&source, "").is_ok_and(|pin| pin.0.as_slice() == b"4711");
-            assert_eq!(read(PinSource::File(path.clone())), as_file, "{mode:o}");
-            assert_eq!(
-                read(PinSource::Credential(path.clone())),
-                as_credential,
-                "{mode:o}"
-            );
+            for source in [PinSource::File(path.clone()), PinSource::Credential(path.clone())] {
+                assert_eq!(read(source), is_read, "{mode:o}");
+            }
         }
         std::fs::remove_file(&path).unwrap();
     }
