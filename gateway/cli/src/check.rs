@@ -176,6 +176,7 @@ fn files(config: &Config) -> Stage {
     match &config.keys.provider {
         ProviderConfig::InsecureLocal { key_file } => secrets.push(key_file),
         ProviderConfig::Transit(transit) => secrets.push(&transit.token_file),
+        ProviderConfig::Kmip(kmip) => secrets.push(&kmip.key_file),
         ProviderConfig::AwsKms(kms) => match &kms.credentials {
             CredentialsSource::Static { secret, .. } => secrets.extend(secret.file()),
             CredentialsSource::Profile { file, .. } => secrets.extend(file.as_deref()),

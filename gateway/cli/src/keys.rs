@@ -5,6 +5,7 @@
 
 mod accept;
 mod epochs;
+mod kmip;
 mod rotate;
 mod transfer;
 
@@ -176,20 +177,26 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
     refuse_existing(&foundations).await?;
     let keys = &foundations.config.keys;
     make_folder(&keys.keyring)?;
-    let enrolment = match &keys.provider {
+    let (scheme, token) = match &keys.provider {
         ProviderConfig::InsecureLocal { key_file } => {
             if !key_file.exists() {
                 InsecureLocalProvider::create(key_file, INSECURE_LABEL).map_err(Failure::keys)?;
             }
-            None
+            (None, None)
         }
-        ProviderConfig::Pkcs11(config) => Some(enrol_token(config, &keys.keyring, generate).await?),
+        ProviderConfig::Pkcs11(config) => {
+            let enrolment = enrol_token(config, &keys.keyring, generate).await?;
+            (Some(enrolment.scheme), Some(token_json(&enrolment)))
+        }
+        ProviderConfig::Kmip(config) => {
+            let enrolment = kmip::enrol(config, generate).await?;
+            (Some(enrolment.scheme), Some(kmip::json(&enrolment)))
+        }
         ProviderConfig::Transit(_) | ProviderConfig::AwsKms(_) => {
             refuse_generation(generate)?;
-            None
+            (None, None)
         }
     };
-    let scheme = enrolment.as_ref().map(|enrolment| enrolment.scheme);
     let provider = Provider::start_with(keys, scheme).await?;
     let shared = provider.shared(&foundations.metrics);
     let kek = enrolled_key(shared.as_ref(), provider.module_sha256())
@@ -200,7 +207,6 @@ async fn enrol(config: &Path, generate: bool, output: Output) -> Result<(), Fail
         .await
         .map_err(Failure::keyring)?;
     crate::enrolment::accept(&foundations, &service, &provider, true).await?;
-    let token = enrolment.as_ref().map(token_json);
     let json = json!({
         "tenant": service.tenant().to_string(),
         "keyring": keys.keyring,

@@ -5,6 +5,7 @@
 //! the same store, keys and rules as `sceau serve`.
 
 mod aws_kms;
+pub mod kmip;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use sceau_keys::{SecretText, WrapScheme};
 use sceau_kms::KeyProvider;
 use sceau_kms_aws::AwsKmsProvider;
 use sceau_kms_insecure_local::InsecureLocalProvider;
+use sceau_kms_kmip::KmipProvider;
 use sceau_kms_pkcs11::{
     HelperCommand, PROFILES, PinSource, Pkcs11Group, Profile, TokenSelection, ask_on_terminal,
 };
@@ -206,6 +208,8 @@ pub enum Provider {
     Pkcs11(Arc<Pkcs11Group>),
     /// The transit engine of OpenBao or Vault.
     Transit(Arc<TransitProvider>),
+    /// A KMIP server.
+    Kmip(Arc<KmipProvider>),
     /// The key management service of AWS.
     AwsKms(Arc<AwsKmsProvider>),
 }
@@ -227,7 +231,9 @@ impl Provider {
                 Ok(Self::InsecureLocal(Arc::new(provider)))
             }
             ProviderConfig::Pkcs11(config) => {
-                let scheme = scheme.or(config.scheme).or_else(|| enrolled_scheme(keys, config));
+                let scheme = scheme
+                    .or(config.scheme)
+                    .or_else(|| enrolled_scheme(keys, &config.key_label, config.key_version));
                 let scheme = scheme.unwrap_or(WrapScheme::AesGcmCallerIv);
                 let mut endpoints = Vec::new();
                 for (place, endpoint) in config.all().enumerate() {
@@ -242,6 +248,13 @@ impl Provider {
             ProviderConfig::Transit(config) => {
                 let provider = TransitProvider::connect(transit(config)).await;
                 Ok(Self::Transit(Arc::new(provider.map_err(Failure::keys)?)))
+            }
+            ProviderConfig::Kmip(config) => {
+                let enrolled = || enrolled_scheme(keys, &config.key, config.key_version);
+                let scheme = scheme.or(config.scheme).or_else(enrolled);
+                let scheme = scheme.unwrap_or(WrapScheme::KmipGcm);
+                let provider = kmip::connect(config, scheme).await?;
+                Ok(Self::Kmip(Arc::new(provider)))
             }
             ProviderConfig::AwsKms(config) => {
                 let provider = aws_kms::connect(config).await?;
@@ -268,6 +281,7 @@ impl Provider {
             Self::InsecureLocal(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Pkcs11(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::Transit(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
+            Self::Kmip(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
             Self::AwsKms(provider) => Arc::clone(provider) as Arc<dyn KeyProvider>,
         }
     }
@@ -275,7 +289,7 @@ impl Provider {
     /// SHA-256 of the module in hexadecimal, empty without one.
     pub fn module_sha256(&self) -> String {
         match self {
-            Self::InsecureLocal(_) | Self::Transit(_) | Self::AwsKms(_) => String::new(),
+            Self::InsecureLocal(_) | Self::Transit(_) | Self::Kmip(_) | Self::AwsKms(_) => String::new(),
             Self::Pkcs11(provider) => provider.module_sha256().to_owned(),
         }
     }
@@ -283,7 +297,7 @@ impl Provider {
     /// How often the helper process was started again.
     pub fn helper_restarts(&self) -> u64 {
         match self {
-            Self::InsecureLocal(_) | Self::Transit(_) | Self::AwsKms(_) => 0,
+            Self::InsecureLocal(_) | Self::Transit(_) | Self::Kmip(_) | Self::AwsKms(_) => 0,
             Self::Pkcs11(provider) => provider.restarts(),
         }
     }
@@ -293,10 +307,10 @@ impl Provider {
 ///
 /// The copy is not verified yet: that takes the key. Whoever alters it gains nothing: another scheme opens
 /// no wrap, and a name that passes here is compared again, verified, when the keyring is opened.
-fn enrolled_scheme(keys: &KeysConfig, config: &Pkcs11Config) -> Option<WrapScheme> {
+fn enrolled_scheme(keys: &KeysConfig, label: &str, version: u32) -> Option<WrapScheme> {
     let document = LocalCopy::new(keys.keyring.clone()).read().ok()??;
     let keyring = UnverifiedKeyring::parse(&document).ok()?;
-    let is_ours = |kek: &&EnrolledKek| kek.label == config.key_label && kek.version == config.key_version;
+    let is_ours = |kek: &&EnrolledKek| kek.label == label && kek.version == version;
     keyring.keks().iter().find(is_ours).map(|kek| kek.scheme)
 }
 

@@ -83,12 +83,12 @@ pub(crate) fn until(time: Duration) -> Instant {
 }
 
 impl KmipProvider {
-    /// Looks for the key and finds out which scheme the server carries for it.
+    /// Looks for the key and finds out which scheme the server carries for it: `wanted`, or the best.
     ///
     /// # Errors
     /// As [`Self::connect`]; [`KeyError::Misconfigured`] where it carries none.
-    pub async fn enrol(config: KmipConfig) -> Result<Enrolment, KeyError> {
-        trial::enrol(config).await
+    pub async fn enrol(config: KmipConfig, wanted: Option<WrapScheme>) -> Result<Enrolment, KeyError> {
+        trial::enrol(config, wanted).await
     }
 
     /// Looks for the key and tries the enrolled scheme with it.

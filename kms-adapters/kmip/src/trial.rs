@@ -49,18 +49,22 @@ pub struct Enrolment {
     pub findings: Vec<Finding>,
 }
 
-/// Looks for the key and tries the schemes, best first, until one is carried.
+/// Looks for the key and tries the schemes, best first, until one is carried; `wanted`, and no other, where
+/// one is.
 ///
 /// # Errors
 /// As [`crate::KmipProvider::connect`]; [`KeyError::Misconfigured`] where no scheme is carried.
-pub(crate) async fn enrol(config: KmipConfig) -> Result<Enrolment, KeyError> {
+pub(crate) async fn enrol(config: KmipConfig, wanted: Option<WrapScheme>) -> Result<Enrolment, KeyError> {
     let deadline = until(START_TIME);
     let (mut remote, facts) = RemoteKey::find(config, deadline).await?;
     if !facts.is_active() {
         return Err(KeyError::KeyNotUsable);
     }
     let mut trials = Vec::new();
-    for scheme in LADDER {
+    for scheme in LADDER
+        .into_iter()
+        .filter(|scheme| wanted.is_none_or(|wanted| wanted == *scheme))
+    {
         let refusal = match facts.check_kind(scheme) {
             Ok(()) => settle(&mut remote, scheme, deadline).await?,
             Err(KeyError::Misconfigured { what }) if scheme == WrapScheme::KmipGcm => Some(what),

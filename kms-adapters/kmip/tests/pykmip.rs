@@ -231,7 +231,7 @@ async fn a_kmip_key_conforms_by_each_scheme() {
             protocol_max: Version::parse(protocol),
             ..kmip.config("kek")
         };
-        let enrolment = KmipProvider::enrol(config.clone()).await.unwrap();
+        let enrolment = KmipProvider::enrol(config.clone(), None).await.unwrap();
         assert_eq!(
             (enrolment.scheme, enrolment.protocol.as_str()),
             (scheme, protocol)
@@ -264,7 +264,7 @@ async fn aes_cbc_derives_only_where_a_trial_shows_no_aes_gcm() {
             return;
         };
         kmip.key("kek", &BOTH);
-        let enrolment = KmipProvider::enrol(kmip.config("kek")).await.unwrap();
+        let enrolment = KmipProvider::enrol(kmip.config("kek"), None).await.unwrap();
         assert_eq!(enrolment.scheme, WrapScheme::AesCbcKdf);
         let first = enrolment.trials.first().unwrap();
         assert!(first.refusal.as_ref().unwrap().contains(refusal), "{first:?}");
@@ -273,7 +273,7 @@ async fn aes_cbc_derives_only_where_a_trial_shows_no_aes_gcm() {
         assert!(matches!(gcm.err(), Some(KeyError::Misconfigured { .. })));
         // An outage is no such trial.
         kmip.stop();
-        let out = KmipProvider::enrol(kmip.config("kek")).await;
+        let out = KmipProvider::enrol(kmip.config("kek"), None).await;
         assert!(matches!(out.err(), Some(KeyError::Unavailable { .. })));
     }
 }

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use clap::Args;
 use sceau_envelope::KeyringContent;
+use sceau_envelope::keyring::EnrolledKek;
+use sceau_keys::WrapScheme;
 use sceau_kms::{KeyProvider, ProviderInfo};
 use sceau_kms_insecure_local::InsecureLocalProvider;
 use sceau_server::config::{KeysConfig, ProviderConfig};
@@ -213,12 +215,17 @@ async fn new_provider(
             super::refuse_generation(generate)?;
             Provider::start_with(to, None).await
         }
-        ProviderConfig::Pkcs11(config) => {
-            let is_held = |kek: &&sceau_envelope::keyring::EnrolledKek| {
-                kek.label == config.key_label && kek.version == config.key_version
+        ProviderConfig::Kmip(config) => {
+            super::refuse_generation(generate)?;
+            let scheme = match held_scheme(content, &config.key, config.key_version) {
+                Some(scheme) => scheme,
+                None => super::kmip::enrol(config, generate).await?.scheme,
             };
-            let scheme = match content.keks.iter().find(is_held) {
-                Some(kek) => kek.scheme,
+            Provider::start_with(to, Some(scheme)).await
+        }
+        ProviderConfig::Pkcs11(config) => {
+            let scheme = match held_scheme(content, &config.key_label, config.key_version) {
+                Some(scheme) => scheme,
                 None => {
                     let keyring = &foundations.config.keys.keyring;
                     enrol_token(config, keyring, generate).await?.scheme
@@ -227,6 +234,12 @@ async fn new_provider(
             Provider::start_with(to, Some(scheme)).await
         }
     }
+}
+
+/// The scheme of a key that is in the keyring already.
+fn held_scheme(content: &KeyringContent, label: &str, version: u32) -> Option<WrapScheme> {
+    let is_held = |kek: &&EnrolledKek| kek.label == label && kek.version == version;
+    content.keks.iter().find(is_held).map(|kek| kek.scheme)
 }
 
 fn name_of(info: &ProviderInfo) -> KekName {

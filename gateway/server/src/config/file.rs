@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::aws_kms::FileAwsKms;
+use super::kmip::FileKmip;
 use super::sts::FileSts;
 use super::units::{DurationText, SizeText};
 use super::{EndpointStyle, FolderMarkers, LogFormat};
@@ -101,6 +102,7 @@ pub(super) struct FileKeys {
     pub(super) epoch_max_writes: Option<u64>,
     pub(super) pkcs11: Option<FilePkcs11>,
     pub(super) transit: Option<FileTransit>,
+    pub(super) kmip: Option<FileKmip>,
     pub(super) aws_kms: Option<FileAwsKms>,
     pub(super) insecure_local: Option<FileInsecureLocal>,
 }
@@ -111,6 +113,7 @@ pub(super) enum FileProvider {
     InsecureLocal,
     Pkcs11,
     Transit,
+    Kmip,
     AwsKms,
 }
 

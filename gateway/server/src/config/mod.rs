@@ -10,6 +10,7 @@ mod env;
 mod error;
 mod file;
 mod key_uri;
+mod kmip;
 mod resolve;
 mod secret_file;
 mod secret_source;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 pub use aws_kms::AwsKmsConfig;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
+pub use kmip::KmipConfig;
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
 pub use secret_source::{SecretSource, is_credential};
 pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable, is_loopback};
@@ -185,6 +187,8 @@ pub enum ProviderConfig {
     Pkcs11(Box<Pkcs11Config>),
     /// The transit engine of OpenBao or Vault.
     Transit(Box<TransitConfig>),
+    /// A KMIP server.
+    Kmip(Box<KmipConfig>),
     /// The key management service of AWS.
     AwsKms(Box<AwsKmsConfig>),
 }
@@ -196,6 +200,7 @@ impl ProviderConfig {
             Self::InsecureLocal { .. } => "insecure-local",
             Self::Pkcs11(_) => "pkcs11",
             Self::Transit(_) => "transit",
+            Self::Kmip(_) => "kmip",
             Self::AwsKms(_) => "aws-kms",
         }
     }

@@ -127,7 +127,7 @@ impl Resolver<'_> {
     }
 
     /// A secret that is read again and again, so that nobody can be asked for it.
-    fn secret_path(&mut self, key: &'static str, written: &Path) -> PathBuf {
+    pub(super) fn secret_path(&mut self, key: &'static str, written: &Path) -> PathBuf {
         match SecretSource::parse(written, self.folder) {
             Ok(SecretSource::File(path) | SecretSource::Credential(path)) => return path,
             Ok(SecretSource::Prompt) => self.problem(
@@ -310,6 +310,7 @@ impl Resolver<'_> {
         let tables = [
             (FileProvider::Pkcs11, file.pkcs11.is_some()),
             (FileProvider::Transit, file.transit.is_some()),
+            (FileProvider::Kmip, file.kmip.is_some()),
             (FileProvider::AwsKms, file.aws_kms.is_some()),
             (FileProvider::InsecureLocal, file.insecure_local.is_some()),
         ];
@@ -324,6 +325,10 @@ impl Resolver<'_> {
                 .transit
                 .and_then(|table| self.transit(table))
                 .map(|config| ProviderConfig::Transit(Box::new(config))),
+            FileProvider::Kmip => file
+                .kmip
+                .and_then(|table| self.kmip(table))
+                .map(|config| ProviderConfig::Kmip(Box::new(config))),
             FileProvider::AwsKms => file
                 .aws_kms
                 .and_then(|table| self.aws_kms(table))
@@ -584,6 +589,7 @@ fn table_of(provider: FileProvider) -> &'static str {
         FileProvider::InsecureLocal => "[keys.insecure_local]",
         FileProvider::Pkcs11 => "[keys.pkcs11]",
         FileProvider::Transit => "[keys.transit]",
+        FileProvider::Kmip => "[keys.kmip]",
         FileProvider::AwsKms => "[keys.aws_kms]",
     }
 }

@@ -217,6 +217,43 @@ fn a_key_of_aws_tells_where_it_is_and_an_alias_is_none() {
 }
 
 #[test]
+fn a_kmip_key_is_reached_with_certificates_only() {
+    let table = "[keys.kmip]\naddress = \"kmip.example\"\nca_file = \"ca\"\ncert_file = \"c\"\nkey_file = \"k\"\nkey = \"kek\"\n[access]";
+    let both = SMALL.replace("[access]", table);
+    assert!(refusal(&both).0.contains("remove [keys.kmip]"));
+    let alone = both
+        .replace("provider = \"insecure-local\"", "provider = \"kmip\"")
+        .replace("insecure_local = { key_file = \"dev-key\" }\n", "");
+    let config = parse(&alone).unwrap();
+    let ProviderConfig::Kmip(kmip) = &config.keys.provider else {
+        panic!("not kmip")
+    };
+    assert_eq!((kmip.host.as_str(), kmip.port), ("kmip.example", 5696));
+    assert_eq!((kmip.key_version, kmip.connections), (1, 8));
+    let seconds = Duration::from_secs(2);
+    assert_eq!((kmip.connect_timeout, kmip.timeout), (seconds, seconds));
+    assert_eq!((kmip.scheme, &kmip.protocol_max), (None, &None));
+    // There is no way to go without one of the three files.
+    for line in ["ca_file = \"ca\"\n", "cert_file = \"c\"\n", "key_file = \"k\"\n"] {
+        assert!(parse(&alone.replace(line, "")).is_err(), "{line}");
+    }
+    let with = |line: &str| alone.replace("[keys.kmip]", &format!("[keys.kmip]\n{line}"));
+    assert!(parse(&with("scheme = \"aes-cbc-kdf\"\nprotocol_max = \"1.4\"")).is_ok());
+    for (line, key) in [
+        ("scheme = \"aes-gcm/caller-iv\"", "keys.kmip.scheme"),
+        ("protocol_max = \"1.1\"", "keys.kmip.protocol_max"),
+        ("key_version = 0", "count from 1"),
+        ("connections = 0", "keys.kmip.connections"),
+        ("connections = 65", "keys.kmip.connections"),
+        ("timeout = \"0s\"", "longer than zero"),
+    ] {
+        assert!(refusal(&with(line)).0.contains(key), "{line}");
+    }
+    let url = alone.replace("\"kmip.example\"", "\"https://kmip.example\"");
+    assert!(refusal(&url).0.contains("keys.kmip.address"));
+}
+
+#[test]
 fn software_keys_and_an_hsm_refuse_each_other() {
     let pkcs11 = "[keys.pkcs11]\nmodule = \"/lib/m.so\"\ntoken_label = \"t\"\nkey_label = \"k\"\npin_file = \"pin\"\n[access]";
     let both = SMALL.replace("[access]", pkcs11);
