@@ -11,9 +11,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::draw::{Popularity, Sizes, parse_size};
 use crate::op::{Mix, Verb};
 use crate::target::Mode;
+use crate::threshold::{self, Threshold};
 
 /// Longest run.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Slowest open loop, requests per second.
+const RATE_MIN: f64 = 0.01;
 /// Fastest open loop, requests per second.
 const RATE_MAX: f64 = 1e6;
 
@@ -31,7 +34,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   sceau-bench run get --endpoint http://127.0.0.1:9000 --bucket demo --size 1KiB,1MiB --duration 30s
   sceau-bench run mixed --mix get=70,put=25,delete=5 --rate 200 --endpoint https://s3.test --ca ca.pem --bucket demo
-  sceau-bench run put --mode trailer --endpoint http://127.0.0.1:9000 --bucket demo --fail-if 'p99>50ms' --html r.html";
+  sceau-bench run put --mode trailer --endpoint http://127.0.0.1:9000 --bucket demo --threshold 'p99<50ms' --html r.html";
 
 const AB_EXAMPLES: &str = "\
 Example:
@@ -76,6 +79,36 @@ pub enum Command {
     },
     /// Serves an S3 store in memory that costs next to nothing, to stand behind what is measured
     NullStore(NullStore),
+    /// Compares the reports of two runs of the same load
+    Cmp {
+        /// JSON report of the earlier run
+        before: PathBuf,
+        /// JSON report of the later run
+        after: PathBuf,
+        /// The exit code is 3 unless the change is within this, such as p99<110% or throughput>0.95; repeatable
+        #[arg(long, value_name = "METRIC<RATIO", value_parser = threshold::parse_change)]
+        threshold: Vec<Threshold>,
+        /// Also compare runs of different loads
+        #[arg(long)]
+        any_load: bool,
+    },
+    /// Makes one report of several runs of the same load, as if their rounds had followed each other
+    Merge {
+        /// JSON reports
+        #[arg(required = true, num_args = 1..)]
+        reports: Vec<PathBuf>,
+        /// Forms of the new report.
+        #[command(flatten)]
+        outputs: Outputs,
+    },
+    /// Shows a report again, in other forms or against other thresholds
+    Analyze {
+        /// JSON report
+        report: PathBuf,
+        /// Forms of the report.
+        #[command(flatten)]
+        outputs: Outputs,
+    },
 }
 
 /// Options of the null store.
@@ -227,23 +260,35 @@ pub struct Options {
     /// Also report the phases of requests that a gateway measured: [NAME=]URL of its metrics; repeatable
     #[arg(long, value_name = "URL")]
     pub metrics: Vec<String>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
     /// Reports.
     #[command(flatten)]
     pub outputs: Outputs,
 }
 
-/// Reports.
+/// Forms of reports.
 #[derive(Debug, Clone, Args)]
 pub struct Outputs {
     /// Form of the report on standard output
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Also write the report as JSON
+    /// Also write the report as JSON; bench/report.schema.json describes it
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// No progress on standard error
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// Also write what happened in each interval
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Also write the latencies as an HdrHistogram log
+    #[arg(long, value_name = "FILE")]
+    pub hdr_log: Option<PathBuf>,
+    /// Also write the report as a page with pictures, in one file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// The exit code is 3 unless this holds: p99<50ms, NAME:errors<0.1%, NAME/OTHER:cpu<115%; repeatable
+    #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse)]
+    pub threshold: Vec<Threshold>,
 }
 
 /// Gaps between requests of an open loop.
@@ -303,9 +348,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.trim_end_matches("/s").parse().map_err(|_| "not a number")?;
-    match rate > 0.0 && rate <= RATE_MAX {
+    match (RATE_MIN..=RATE_MAX).contains(&rate) {
         true => Ok(rate),
-        false => Err("must be above 0 and at most 1000000".to_owned()),
+        false => Err("must be between 0.01 and 1000000".to_owned()),
     }
 }
 

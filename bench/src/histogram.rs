@@ -95,6 +95,7 @@ impl Histogram {
     }
 
     /// Upper ends, microseconds, and counts of the steps that hold any.
+    #[cfg(test)]
     pub fn steps(&self) -> Vec<(f64, u64)> {
         let inner = self.0.iter();
         inner

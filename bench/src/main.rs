@@ -7,10 +7,12 @@
 mod args;
 mod body;
 mod client;
+mod compare;
 mod content;
 mod draw;
 mod endpoint;
 mod histogram;
+mod live;
 mod load;
 mod null_store;
 mod op;
@@ -19,13 +21,16 @@ mod prepare;
 mod process;
 mod report;
 mod rounds;
+mod scrape;
 mod stats;
 mod tally;
 mod target;
+mod threshold;
 mod timeline;
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,11 +43,14 @@ use crate::args::{Cli, Command, NullStore, Options, Output, Outputs};
 use crate::load::Plan;
 use crate::null_store::Shelf;
 use crate::prepare::Run;
-use crate::report::build;
 use crate::report::model::Report;
+use crate::report::text::{Table, Verdicts};
+use crate::report::{build, files, html};
+use crate::threshold::Threshold;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+const EXIT_THRESHOLD: u8 = 3;
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -57,6 +65,17 @@ fn main() -> ExitCode {
             options,
         } => load(&endpoints, rounds, &options),
         Command::NullStore(options) => null_store(&options),
+        Command::Cmp {
+            before,
+            after,
+            threshold,
+            any_load,
+        } => cmp(&before, &after, &threshold, any_load),
+        Command::Merge { reports, outputs } => {
+            let read: Result<Vec<Report>, String> = reports.iter().map(|path| compare::read(path)).collect();
+            read.and_then(compare::merge).map(|report| show(report, &outputs))
+        }
+        Command::Analyze { report, outputs } => compare::read(&report).map(|report| show(report, &outputs)),
     };
     result.unwrap_or_else(|message| failure(EXIT_USAGE, &message))
 }
@@ -79,7 +98,7 @@ async fn loaded(mut run: Run, outputs: &Outputs) -> Result<ExitCode, String> {
     let places = run.arms.iter().map(prepare::place).collect();
     let mut report = build::report(run.load, run.started, places, &run.setting.groups, outcome);
     report.interrupted = plan.stop.load(Ordering::Relaxed);
-    Ok(show(&report, outputs))
+    Ok(show(report, outputs))
 }
 
 fn runtime(threads: Option<u16>) -> Result<Runtime, String> {
@@ -143,11 +162,41 @@ fn watch_interrupts(plan: &Arc<Plan>) -> io::Result<()> {
     Ok(())
 }
 
-fn show(report: &Report, outputs: &Outputs) -> ExitCode {
-    match write(report, outputs) {
+fn cmp(before: &Path, after: &Path, thresholds: &[Threshold], any_load: bool) -> Result<ExitCode, String> {
+    let (before, after) = (compare::read(before)?, compare::read(after)?);
+    if let Some(difference) = compare::difference(&before, &after).filter(|_| !any_load) {
+        return Err(format!(
+            "the loads differ in {difference}; --any-load compares them all the same"
+        ));
+    }
+    let changes = compare::changes(&before, &after);
+    if changes.is_empty() {
+        return Err("the runs have no endpoint and no number in common".to_owned());
+    }
+    let verdicts: Vec<_> = thresholds
+        .iter()
+        .flat_map(|it| it.judge_change(&changes))
+        .collect();
+    let text = format!("{}{}", Table(&changes), Verdicts(&verdicts));
+    let written = io::stdout().lock().write_all(text.trim_start().as_bytes());
+    written.map_err(|error| error.to_string())?;
+    Ok(match verdicts.iter().all(|verdict| verdict.passed) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_THRESHOLD),
+    })
+}
+
+fn show(mut report: Report, outputs: &Outputs) -> ExitCode {
+    if !outputs.threshold.is_empty() {
+        let thresholds = outputs.threshold.iter();
+        report.thresholds = thresholds.flat_map(|it| it.judge(&report)).collect();
+    }
+    let has_passed = report.thresholds.iter().all(|verdict| verdict.passed);
+    match write(&report, outputs) {
         Err(message) => failure(EXIT_FAILED, &message),
         Ok(()) if !report.is_clean() => ExitCode::from(EXIT_FAILED),
         Ok(()) if report.interrupted => ExitCode::from(EXIT_INTERRUPTED),
+        Ok(()) if !has_passed => ExitCode::from(EXIT_THRESHOLD),
         Ok(()) => ExitCode::SUCCESS,
     }
 }
@@ -157,15 +206,21 @@ fn write(report: &Report, outputs: &Outputs) -> Result<(), String> {
         let text = serde_json::to_string_pretty(report);
         text.map(|text| text + "\n").map_err(|error| error.to_string())
     };
-    if let Some(path) = &outputs.json {
-        fs::write(path, json()?).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    save(outputs.json.as_deref(), json)?;
+    save(outputs.csv.as_deref(), || Ok(files::csv(report)))?;
+    save(outputs.hdr_log.as_deref(), || Ok(files::hdr_log(report)))?;
+    save(outputs.html.as_deref(), || Ok(html::page(report)))?;
     let text = match outputs.output {
         Output::Text => report.to_string(),
         Output::Json => json()?,
     };
     let written = io::stdout().lock().write_all(text.as_bytes());
     written.map_err(|error| error.to_string())
+}
+
+fn save(path: Option<&Path>, text: impl FnOnce() -> Result<String, String>) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text()?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[expect(clippy::print_stderr, reason = "a command's message to its user")]

@@ -64,7 +64,9 @@ impl Pacer {
         thread::spawn(move || {
             let mut at = start;
             for number in 0..limit {
-                at += gap(rate, is_random, scatter(seed ^ scatter(number)));
+                let gap = gap(rate, is_random, scatter(seed ^ scatter(number)));
+                let Some(next) = at.checked_add(gap) else { break };
+                at = next;
                 if deadline.is_some_and(|deadline| at >= deadline) || !wait_until(at, &shared) {
                     break;
                 }
@@ -111,6 +113,10 @@ impl Shared {
 }
 
 /// Sleeps to a moment; `false` when nobody waits for tickets any more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is its own: timers of the runtime are a millisecond late"
+)]
 fn wait_until(at: Instant, shared: &Arc<Shared>) -> bool {
     loop {
         let left = at.saturating_duration_since(Instant::now());

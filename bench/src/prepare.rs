@@ -18,12 +18,14 @@ use zeroize::Zeroizing;
 use crate::args::{Arrival, Options};
 use crate::draw::{Popularity, ZIPF_OBJECTS_MAX};
 use crate::endpoint::{Endpoint, client_tls};
+use crate::live::Live;
 use crate::load::{Arm, Plan};
 use crate::pace::Pace;
 use crate::process::Group;
 use crate::report::build::Place;
 use crate::report::model::Load;
 use crate::rounds::Setting;
+use crate::scrape::Source;
 use crate::target::Target;
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -70,10 +72,33 @@ pub fn run(endpoints: &[(String, String)], rounds: u16, options: &Options) -> Re
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     Ok(Run {
         load: load(&plan, rounds, options),
-        setting: Setting { plan, rounds, groups },
+        setting: Setting {
+            plan,
+            rounds,
+            groups,
+            sources: sources(&arms, &options.metrics)?,
+            live: Arc::new(Live::new(options.quiet)),
+        },
         arms,
         started: format_iso8601(now.map_or(0, |since| since.as_secs())),
     })
+}
+
+/// Metrics of each endpoint's gateway.
+fn sources(arms: &[Arm], urls: &[String]) -> Result<Vec<Option<Source>>, String> {
+    let mut sources: Vec<Option<Source>> = arms.iter().map(|_| None).collect();
+    for text in urls {
+        let (name, url) = match (text.split_once('='), arms) {
+            (Some((name, url)), _) if !name.contains("//") => (name, url),
+            (_, [only]) => (only.name.as_str(), text.as_str()),
+            (_, _) => return Err("--metrics needs the name of an endpoint: NAME=URL".to_owned()),
+        };
+        let number = arms.iter().position(|arm| arm.name == name);
+        let place = number.and_then(|number| sources.get_mut(number));
+        *place.ok_or_else(|| format!("--metrics: there is no endpoint called {name}"))? =
+            Some(Source::parse(url)?);
+    }
+    Ok(sources)
 }
 
 /// An endpoint for the report.
@@ -83,7 +108,6 @@ pub fn place(arm: &Arm) -> Place {
         host: arm.target.endpoint.address.clone(),
         tls: arm.target.endpoint.is_tls(),
         bucket: arm.target.bucket.clone(),
-        phases: Vec::new(),
     }
 }
 
@@ -142,7 +166,7 @@ fn load(plan: &Plan, rounds: u16, options: &Options) -> Load {
         prefix: plan.prefix.clone(),
         seed: plan.seed,
         rounds,
-        duration_seconds: plan.requests.is_none().then(|| plan.duration.as_secs_f64()),
+        duration_seconds: plan.requests.is_none().then_some(plan.duration.as_secs_f64()),
         requests: plan.requests,
         warm_up_seconds: plan.warm_up.as_secs_f64(),
     }

@@ -6,13 +6,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::load::{Arm, Phase, Plan};
+use crate::live::{Live, Moment};
+use crate::load::{self, Arm, Plan};
+use crate::pace::Pace;
 use crate::process::{Group, resident_bytes};
+use crate::report::model::Phase;
+use crate::scrape::{self, Reading, Source};
 use crate::tally::Tally;
 
 /// How often memory is looked at.
@@ -46,6 +50,8 @@ pub struct Outcome {
     pub prepared: Vec<Tally>,
     /// What could not be deleted, per endpoint.
     pub cleaned: Vec<Tally>,
+    /// Phases of requests that the gateway measured, per endpoint.
+    pub phases: Vec<Vec<Phase>>,
 }
 
 /// What a run needs beside the load.
@@ -56,12 +62,17 @@ pub struct Setting {
     pub rounds: u16,
     /// Processes to sample.
     pub groups: Vec<Group>,
+    /// Where the gateway of each endpoint has its metrics.
+    pub sources: Vec<Option<Source>>,
+    /// What is shown meanwhile.
+    pub live: Arc<Live>,
 }
 
 /// Runs everything.
 pub async fn run(setting: &Setting, arms: &mut [Arm]) -> Outcome {
     let mut outcome = Outcome {
         prepared: arms.iter().map(|_| Tally::default()).collect(),
+        phases: arms.iter().map(|_| Vec::new()).collect(),
         ..Outcome::default()
     };
     'rounds: for round in 0..usize::from(setting.rounds) {
@@ -69,6 +80,13 @@ pub async fn run(setting: &Setting, arms: &mut [Arm]) -> Outcome {
             // Each round begins with another endpoint, so that none is always the first after a pause.
             let number = turn.saturating_add(round).checked_rem(arms.len()).unwrap_or(0);
             let Some(arm) = arms.get_mut(number) else { continue };
+            let title = format!(
+                "{}, round {} of {}",
+                arm.name,
+                round.saturating_add(1),
+                setting.rounds
+            );
+            setting.live.note(&format!("{title}: preparing"));
             let prepared = prepare(setting, arm).await;
             let has_failed = prepared.failed() > 0;
             if let Some(sum) = outcome.prepared.get_mut(number) {
@@ -78,13 +96,28 @@ pub async fn run(setting: &Setting, arms: &mut [Arm]) -> Outcome {
             if has_failed || setting.plan.stop.load(Ordering::Relaxed) {
                 break 'rounds;
             }
-            outcome.rounds.push(measure(setting, number, arm).await);
+            let source = setting.sources.get(number).and_then(Option::as_ref);
+            let before = read(source).await;
+            outcome.rounds.push(measure(setting, number, arm, &title).await);
+            if let (Some(before), Some(after)) = (before, read(source).await)
+                && let Some(sum) = outcome.phases.get_mut(number)
+            {
+                scrape::add(sum, before.until(&after));
+            }
         }
     }
     for arm in arms {
+        setting
+            .live
+            .note(&format!("{}: deleting what was written", arm.name));
         outcome.cleaned.push(arm.clean(&setting.plan).await);
     }
+    setting.live.clear();
     outcome
+}
+
+async fn read(source: Option<&Source>) -> Option<Reading> {
+    source?.read().await
 }
 
 async fn prepare(setting: &Setting, arm: &mut Arm) -> Tally {
@@ -95,14 +128,16 @@ async fn prepare(setting: &Setting, arm: &mut Arm) -> Tally {
     prepared
 }
 
-async fn measure(setting: &Setting, number: usize, arm: &mut Arm) -> Round {
+async fn measure(setting: &Setting, number: usize, arm: &mut Arm, title: &str) -> Round {
     let memory = watch_memory(setting.groups.clone());
     let before: Vec<_> = setting.groups.iter().map(Group::standing).collect();
     let phase = arm.measurement(&setting.plan);
-    let watch = watch(setting, &phase);
+    let settling = watch_rate(setting, &phase);
+    let showing = show(setting, &phase, title.to_owned());
     let tally = arm.run(&phase).await;
     let after: Vec<_> = setting.groups.iter().map(Group::standing).collect();
-    watch.abort();
+    settling.abort();
+    showing.abort();
     let peaks = memory.finish().await;
     let usage = before.iter().zip(&after).zip(peaks);
     let usage = usage.map(|((before, after), resident_bytes_max)| Usage {
@@ -155,7 +190,7 @@ fn watch_memory(groups: Vec<Group>) -> Memory {
 }
 
 /// Ends a round whose throughput has settled.
-fn watch(setting: &Setting, phase: &Arc<Phase>) -> JoinHandle<()> {
+fn watch_rate(setting: &Setting, phase: &Arc<load::Phase>) -> JoinHandle<()> {
     let (phase, interval, limit) = (Arc::clone(phase), setting.plan.interval, setting.plan.auto_stop);
     tokio::spawn(async move {
         let Some(limit) = limit else { return };
@@ -166,6 +201,39 @@ fn watch(setting: &Setting, phase: &Arc<Phase>) -> JoinHandle<()> {
                 phase.stop();
                 return;
             }
+        }
+    })
+}
+
+/// Shows where the measurement stands until it is stopped.
+fn show(setting: &Setting, phase: &Arc<load::Phase>, title: String) -> JoinHandle<()> {
+    let (phase, plan, live) = (
+        Arc::clone(phase),
+        Arc::clone(&setting.plan),
+        Arc::clone(&setting.live),
+    );
+    let rate = match plan.pace {
+        Pace::Closed => None,
+        Pace::Open { rate, .. } => Some(rate),
+    };
+    tokio::spawn(async move {
+        let begin = Instant::now();
+        loop {
+            tokio::time::sleep(live.interval()).await;
+            // A copy, so that workers wait for the copying and not for the terminal.
+            let tally = phase.lock().clone();
+            let elapsed = begin.elapsed();
+            let share = match plan.requests {
+                Some(requests) => tally.done() as f64 / requests.max(1) as f64,
+                None => elapsed.as_secs_f64() / plan.duration.as_secs_f64().max(1e-3),
+            };
+            let moment = Moment {
+                title: &title,
+                elapsed,
+                share,
+                rate,
+            };
+            live.show(&moment, &tally);
         }
     })
 }

@@ -38,21 +38,37 @@ pub fn ratio(before: &[f64], after: &[f64]) -> Option<Estimate> {
     let pairs = before.iter().zip(after).filter(|(before, _)| **before > 0.0);
     let ratios: Vec<f64> = pairs.map(|(before, after)| after / before).collect();
     let value = median(&ratios)?;
-    let rounds = ratios.len() as u64;
-    let mut medians: Vec<f64> = (0..RESAMPLES)
-        .filter_map(|sample| {
-            let draw = |round: u64| {
-                let drawn = scatter(scatter(sample) ^ round.wrapping_add(1));
-                let at = drawn.checked_rem(rounds).unwrap_or(0);
-                ratios.get(usize::try_from(at).unwrap_or(0)).copied()
-            };
-            median(&(0..rounds).filter_map(draw).collect::<Vec<f64>>())
-        })
-        .collect();
-    medians.sort_by(f64::total_cmp);
+    let drawn = (0..RESAMPLES).filter_map(|sample| resampled(&ratios, scatter(sample)));
+    estimate(value, drawn.collect())
+}
+
+/// The ratio of the medians of two runs that did not run side by side: each one's rounds are drawn by
+/// themselves.
+pub fn ratio_of_medians(before: &[f64], after: &[f64]) -> Option<Estimate> {
+    let of = |before: f64, after: f64| (before > 0.0).then(|| after / before);
+    let value = of(median(before)?, median(after)?)?;
+    let ratios = (0..RESAMPLES).filter_map(|sample| {
+        let old = resampled(before, scatter(sample))?;
+        of(old, resampled(after, scatter(sample ^ 0xaf7e4))?)
+    });
+    estimate(value, ratios.collect())
+}
+
+/// Median of as many values drawn with replacement.
+fn resampled(values: &[f64], seed: u64) -> Option<f64> {
+    let count = values.len() as u64;
+    let draw = |place: u64| {
+        let at = scatter(seed ^ place.wrapping_add(1)).checked_rem(count)?;
+        values.get(usize::try_from(at).ok()?).copied()
+    };
+    median(&(0..count).filter_map(draw).collect::<Vec<f64>>())
+}
+
+fn estimate(value: f64, mut drawn: Vec<f64>) -> Option<Estimate> {
+    drawn.sort_by(f64::total_cmp);
     let at = |share: f64| {
-        let place = (medians.len() as f64 * share).floor().max(0.0) as usize;
-        medians.get(place.min(medians.len().saturating_sub(1))).copied()
+        let place = (drawn.len() as f64 * share).floor().max(0.0) as usize;
+        drawn.get(place.min(drawn.len().saturating_sub(1))).copied()
     };
     Some(Estimate {
         value,
@@ -94,6 +110,15 @@ mod tests {
         let estimate = ratio(&[1.0, 2.0, 4.0], &[1.5, 3.0, 6.0]).unwrap();
         assert_eq!((estimate.value, estimate.low, estimate.high), (1.5, 1.5, 1.5));
         assert_eq!(ratio(&[0.0], &[1.0]), None);
+    }
+
+    #[test]
+    fn runs_that_were_not_side_by_side_are_compared_by_their_medians() {
+        let estimate = ratio_of_medians(&[1.0, 2.0, 3.0], &[4.0, 4.0]).unwrap();
+        assert_eq!(estimate.value, 2.0);
+        assert!(estimate.low < 2.0 && estimate.high > 2.0);
+        assert_eq!(ratio_of_medians(&[], &[1.0]), None);
+        assert_eq!(ratio_of_medians(&[0.0], &[1.0]), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::model::{
-    Arm, Comparison, Latency, Load, Machine, Phase, Point, Process, Report, Round, Row, SCHEMA, Timeline,
+    Arm, Comparison, Latency, Load, Machine, Point, Process, Report, Round, Row, SCHEMA, Timeline,
 };
 use crate::histogram::Histogram;
 use crate::process::Group;
@@ -38,8 +38,6 @@ pub struct Place {
     pub tls: bool,
     /// Bucket.
     pub bucket: String,
-    /// Phases that its gateway measured.
-    pub phases: Vec<Phase>,
 }
 
 /// Derives everything.
@@ -56,12 +54,19 @@ pub fn report(
             own.push(round);
         }
     }
-    let phases = outcome.prepared.into_iter().zip(outcome.cleaned);
+    let around = outcome
+        .prepared
+        .into_iter()
+        .zip(outcome.cleaned)
+        .zip(outcome.phases);
     let endpoints: Vec<Arm> = places
         .into_iter()
         .zip(turns)
-        .zip(phases)
-        .map(|((place, rounds), (prepared, cleaned))| arm(place, rounds, groups, &prepared, &cleaned))
+        .zip(around)
+        .map(|((place, rounds), ((prepared, cleaned), phases))| Arm {
+            phases,
+            ..arm(place, rounds, groups, &prepared, &cleaned)
+        })
         .collect();
     Report {
         schema: SCHEMA.to_owned(),
@@ -125,14 +130,16 @@ fn arm(place: Place, rounds: Vec<rounds::Round>, groups: &[Group], prepared: &Ta
             .collect(),
         rounds: kept,
         timeline: timeline(&sum),
-        phases: place.phases,
+        phases: Vec::new(),
         errors: sum.faults,
         first_error: sum.first_fault,
     }
 }
 
 impl Process {
-    fn per(mut self, bytes: u64, requests: u64) -> Self {
+    /// With its consumption per byte and per request.
+    #[must_use]
+    pub fn per(mut self, bytes: u64, requests: u64) -> Self {
         let share = |of: f64| move |seconds: f64| (of > 0.0).then(|| seconds / of);
         self.cpu_seconds_per_gigabyte = self.cpu_seconds.and_then(share(bytes as f64 / GIGABYTE));
         self.cpu_micros_per_request = self.cpu_seconds.and_then(share(requests as f64 / 1e6));

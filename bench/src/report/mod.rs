@@ -4,5 +4,8 @@
 //! numbers, all of them taken from one [`model::Report`], and what was not measured is absent, never zero.
 
 pub mod build;
+pub mod files;
+pub mod html;
 pub mod model;
+mod svg;
 pub mod text;

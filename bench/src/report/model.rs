@@ -277,12 +277,16 @@ pub struct Comparison {
 /// What became of a threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// As it was written: what fails the run.
-    pub fail_if: String,
+    /// As it was written.
+    pub threshold: String,
     /// The endpoint or pair it was tried on.
     pub on: String,
     /// What was found; absent when there is no such number, which fails too.
     pub found: Option<f64>,
+    /// The limit.
+    pub limit: f64,
+    /// Unit of both; empty for ratios and shares.
+    pub unit: String,
     /// Whether the run passed it.
     pub passed: bool,
 }

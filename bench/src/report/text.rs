@@ -5,7 +5,8 @@
 
 use std::fmt::{self, Write};
 
-use super::model::{Arm, Latency, Report};
+use super::model::{Arm, Comparison, Latency, Report, Verdict};
+use super::svg::short;
 
 /// The form for people.
 impl fmt::Display for Report {
@@ -38,18 +39,7 @@ impl fmt::Display for Report {
         for arm in &self.endpoints {
             fmt_arm(f, arm, &load.prefix)?;
         }
-        self.fmt_comparisons(f)?;
-        for verdict in &self.thresholds {
-            let found = verdict
-                .found
-                .map_or("nothing".to_owned(), |found| format!("{found:.4}"));
-            let outcome = if verdict.passed { "passed" } else { "FAILED" };
-            writeln!(
-                f,
-                "{outcome}: fail if {} ({}: {found})",
-                verdict.fail_if, verdict.on
-            )?;
-        }
+        write!(f, "{}{}", Table(&self.comparisons), Verdicts(&self.thresholds))?;
         if self.interrupted {
             writeln!(f, "interrupted: the numbers cover the time until then")?;
         }
@@ -156,18 +146,21 @@ fn fmt_failures(f: &mut fmt::Formatter<'_>, arm: &Arm, prefix: &str) -> fmt::Res
     Ok(())
 }
 
-impl Report {
-    fn fmt_comparisons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pair = (String::new(), String::new());
-        for of in &self.comparisons {
-            let own = (of.before.clone(), of.after.clone());
+/// Comparisons as a table.
+pub struct Table<'a>(pub &'a [Comparison]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pair = ("", "");
+        for of in self.0 {
+            let own = (of.before.as_str(), of.after.as_str());
             if own != pair {
                 writeln!(
                     f,
                     "\n{:<26} {:>14} {:>14} {:>8}  95 % interval",
                     format!("{} / {}", of.after, of.before),
-                    of.before,
-                    of.after,
+                    "before",
+                    "after",
                     "ratio"
                 )?;
                 pair = own;
@@ -176,6 +169,28 @@ impl Report {
                 f,
                 "  {:<24} {:>14.3} {:>14.3} {:>8.3}  {:.3} to {:.3}",
                 of.metric, of.before_median, of.after_median, of.ratio, of.low, of.high
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of thresholds.
+pub struct Verdicts<'a>(pub &'a [Verdict]);
+
+impl fmt::Display for Verdicts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for verdict in self.0 {
+            let unit = &verdict.unit;
+            let found = verdict.found;
+            let found = found.map_or("nothing".to_owned(), |found| format!("{} {unit}", short(found)));
+            let outcome = if verdict.passed { "passed" } else { "FAILED" };
+            writeln!(
+                f,
+                "{outcome}: {} ({}: {found}, limit {} {unit})",
+                verdict.threshold,
+                verdict.on,
+                short(verdict.limit)
             )?;
         }
         Ok(())
