@@ -40,10 +40,8 @@ pub struct KmipConfig {
     pub ca_file: PathBuf,
     /// Certificate of this client with its chain, PEM.
     pub cert_file: PathBuf,
-    /// Its private key, PEM, mode 0600.
+    /// Its private key, PEM; only its owner may read it (`sceau_kms::secret_file`).
     pub key_file: PathBuf,
-    /// Whether that is a credential that systemd keeps, which its group may read.
-    pub key_is_credential: bool,
     /// Name of the key.
     pub key_label: String,
     /// Its unique identifier, where the name is not unique.

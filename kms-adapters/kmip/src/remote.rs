@@ -84,7 +84,6 @@ impl RemoteKey {
             ca_file: config.ca_file,
             cert_file: config.cert_file,
             key_file: config.key_file,
-            key_is_credential: config.key_is_credential,
         };
         let (connections, connect) = (config.connections, config.connect_timeout);
         let pool = Pool::new(config.host, config.port, identity, connections, connect)?;

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sceau_kms::KeyError;
+use sceau_kms::secret_file::is_private;
 use zeroize::Zeroizing;
 
 /// Longest key or certificate file, in bytes.
@@ -24,8 +24,6 @@ pub(crate) struct Identity {
     pub(crate) ca_file: PathBuf,
     pub(crate) cert_file: PathBuf,
     pub(crate) key_file: PathBuf,
-    /// Whether the key file is a credential that systemd keeps, which its group may read.
-    pub(crate) key_is_credential: bool,
 }
 
 fn operator(path: &Path, what: &str) -> KeyError {
@@ -34,16 +32,15 @@ fn operator(path: &Path, what: &str) -> KeyError {
     }
 }
 
-/// `forbidden`: bits of the mode that the file must not have.
-fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+fn read(path: &Path, is_secret: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = File::open(path).map_err(|_| operator(path, "the file cannot be opened"))?;
     let facts = file
         .metadata()
         .map_err(|_| operator(path, "the file cannot be inspected"))?;
-    if !facts.is_file() || facts.mode() & forbidden != 0 {
+    if is_secret && !is_private(&facts) {
         return Err(operator(
             path,
-            "it must be a plain file, and a private key's only its owner may read (mode 0600)",
+            "a private key must be a plain file that only its owner may read (mode 0600, or 0640 if root owns it)",
         ));
     }
     if facts.len() > FILE_BYTES_MAX {
@@ -58,7 +55,7 @@ fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
-    let read = read(path, 0)?;
+    let read = read(path, false)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read).collect();
     certificates
         .ok()
@@ -77,8 +74,7 @@ impl Identity {
                 .map_err(|_| operator(&self.ca_file, "a certificate is no authority"))?;
         }
         let chain = certificates(&self.cert_file)?;
-        let forbidden = if self.key_is_credential { 0o037 } else { 0o077 };
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key_file, forbidden)?)
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key_file, true)?)
             .map_err(|_| operator(&self.key_file, "the file holds no private key"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)

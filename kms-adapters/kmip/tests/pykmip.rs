@@ -145,7 +145,6 @@ impl Kmip {
             key_version: 1,
             protocol_max: None,
             connections: 8,
-            key_is_credential: false,
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
         }
@@ -398,7 +397,7 @@ async fn the_certificates_and_the_name_decide() {
     );
     // A private key that others may read, and one of somebody else.
     let key_file = kmip.room.join("gateway.key");
-    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(
         kmip.provider("kek").await.err(),
         Some(KeyError::NeedsOperator { .. })

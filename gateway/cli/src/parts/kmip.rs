@@ -5,7 +5,7 @@
 
 use sceau_keys::WrapScheme;
 use sceau_kms_kmip::{Enrolment, KmipProvider, Version};
-use sceau_server::config::{KmipConfig, is_credential};
+use sceau_server::config::KmipConfig;
 
 use crate::exit::Failure;
 
@@ -15,7 +15,6 @@ fn adapter(config: &KmipConfig) -> sceau_kms_kmip::KmipConfig {
         port: config.port,
         ca_file: config.ca_file.clone(),
         cert_file: config.cert_file.clone(),
-        key_is_credential: is_credential(&config.key_file),
         key_file: config.key_file.clone(),
         key_label: config.key.clone(),
         key_id: config.key_id.clone(),
