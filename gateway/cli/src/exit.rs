@@ -145,6 +145,8 @@ impl Failure {
             | KeyringFault::Contended
             | KeyringFault::ControlBucketName
             | KeyringFault::Document { .. }
+            | KeyringFault::DomainKnown
+            | KeyringFault::DomainUnknown
             | KeyringFault::EpochDestroyed
             | KeyringFault::EpochUnknown
             | KeyringFault::Exists { .. }

@@ -4,6 +4,7 @@
 //! nothing is generated in an HSM before it is certain that no keyring exists yet.
 
 mod accept;
+mod domains;
 mod epochs;
 mod kmip;
 mod rotate;
@@ -82,7 +83,7 @@ enum KeysCommand {
     },
     /// Begins a new epoch of a bucket, or enrols a bucket that exists in the store
     #[command(
-        after_help = "Examples:\n  sceau keys new-epoch --config sceau.toml --bucket photos\n  sceau keys new-epoch --config sceau.toml --bucket archive --allow-nonempty"
+        after_help = "Examples:\n  sceau keys new-epoch --config sceau.toml --bucket photos\n  sceau keys new-epoch --config sceau.toml --bucket photos --prefix customers/42/ --begin\n  sceau keys new-epoch --config sceau.toml --bucket archive --allow-nonempty"
     )]
     NewEpoch {
         #[command(flatten)]
@@ -93,6 +94,12 @@ enum KeysCommand {
         /// Enrol the bucket although it holds objects; those that are not sealed cannot be read
         #[arg(long)]
         allow_nonempty: bool,
+        /// Of the names that begin so, which ends with a slash: a shred domain, whose epochs are its own
+        #[arg(long, value_name = "PREFIX", conflicts_with = "allow_nonempty")]
+        prefix: Option<String>,
+        /// Begin the shred domain: its first epoch
+        #[arg(long, requires = "prefix")]
+        begin: bool,
     },
     /// Shows the epochs of a bucket: states, dates, wraps
     #[command(after_help = "Examples:\n  sceau keys show --config sceau.toml --bucket photos")]
@@ -152,7 +159,16 @@ pub async fn run(args: KeysArgs, output: Output) -> Result<(), Failure> {
             config,
             bucket,
             allow_nonempty,
+            prefix: None,
+            ..
         } => new_epoch(&config.config, &bucket, allow_nonempty, output).await,
+        KeysCommand::NewEpoch {
+            config,
+            bucket,
+            prefix: Some(prefix),
+            begin,
+            ..
+        } => epochs::new_domain_epoch(&config, &bucket, &prefix, begin, output).await,
         KeysCommand::Show(args) => epochs::show(args, output).await,
         KeysCommand::RotateKek(args) => rotate::rotate(args, output).await,
         KeysCommand::AddRecipient(args) => rotate::add_recipient(args, output).await,
@@ -400,11 +416,12 @@ fn list_text(content: &KeyringContent) -> String {
         let of_bucket = |record: &&KeyRecord| record.bucket == bucket.bucket;
         for record in content.records.iter().filter(of_bucket) {
             lines.push(format!(
-                "  epoch {}  {}  {}  {}",
+                "  epoch {}  {}  {}  {}  domain {}",
                 record.epoch,
                 record.krid,
                 purpose(record.purpose),
-                record_state(record.state)
+                record_state(record.state),
+                record.domain
             ));
         }
     }
@@ -428,7 +445,7 @@ fn list_json(content: &KeyringContent) -> serde_json::Value {
         });
         json!({
             "id": record.krid.to_string(), "purpose": purpose(record.purpose),
-            "bucket_id": record.bucket.to_string(), "epoch": record.epoch,
+            "bucket_id": record.bucket.to_string(), "domain": record.domain.to_string(), "epoch": record.epoch,
             "state": record_state(record.state), "wraps": wraps.collect::<Vec<_>>(),
         })
     });

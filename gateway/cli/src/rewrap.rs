@@ -257,7 +257,7 @@ fn finish(
     let seconds = start.elapsed().as_secs_f64();
     let what = if args.dry_run { "would be moved" } else { "moved" };
     let mut text = format!(
-        "{}: {} {what} to key record {}; {}; payload bytes through this command 0; {seconds:.1} s",
+        "{}: {} {what} to key records {}; {}; payload bytes through this command 0; {seconds:.1} s",
         args.bucket,
         counts.moved,
         progress.target,

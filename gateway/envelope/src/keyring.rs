@@ -6,6 +6,7 @@
 
 mod canonical;
 mod document;
+mod domain;
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use sceau_keys::{BucketId, KEY_BYTES, Krid, Purpose, SecretKey, TenantId, WRAP_B
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+pub use self::domain::{DOMAIN_PREFIX_BYTES_MAX, is_domain_prefix, prefix_domain};
 use crate::error::KeyringError;
 use crate::prf::hmac_sha384;
 use crate::record::{IV_BYTES_MAX, KeyRecord, TEXT_BYTES_MAX};
@@ -313,13 +315,9 @@ impl KeyringContent {
             .find(|entry| entry.state == BucketState::Active && entry.name == name)
     }
 
-    /// The record that seals new objects of a bucket now: its newest epoch that may.
+    /// The record that seals new objects of a bucket now whose names belong to no shred domain of a prefix.
     pub fn sealing_record(&self, bucket: BucketId, now_ms: u64) -> Option<&KeyRecord> {
-        self.records
-            .iter()
-            .filter(|record| record.purpose == Purpose::Data && record.bucket == bucket)
-            .filter(|record| record.may_seal(now_ms))
-            .max_by_key(|record| record.epoch)
+        self.sealing_record_of(bucket, self.own_domain(bucket)?, now_ms)
     }
 
     /// Writes the document, authenticated under the MAC key.

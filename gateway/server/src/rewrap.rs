@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use sceau_envelope::{EpochKeys, SealedHeader};
+use sceau_envelope::SealedHeader;
 use sceau_keys::{Epoch, Krid};
 use sceau_kms::Reason;
 use sceau_s3wire::copy_source;
@@ -79,28 +79,34 @@ pub enum Moved {
 pub struct Mover {
     gateway: Arc<Gateway>,
     bucket: SealedBucket,
-    target: Krid,
-    keys: Arc<EpochKeys>,
+    target: String,
     from: Option<Epoch>,
 }
 
 impl Mover {
-    /// Prepares a move to the epoch that seals now, from any other epoch or from the one named.
+    /// Prepares a move to the epoch that seals each name now, from any other epoch or from the one named.
     pub async fn new(gateway: Arc<Gateway>, bucket: &str, from: Option<Epoch>) -> Result<Self> {
         let bucket = SealedBucket::find(&gateway, bucket).await?;
-        let keys = bucket.seal_keys(&gateway, Reason::Rewrap).await?;
+        let keyring = gateway.keyring.keyring();
+        let content = keyring.content();
+        let id = bucket.entry().bucket;
+        let newest = |domain| {
+            content
+                .newest_record(id, domain)
+                .map(|record| record.krid.to_string())
+        };
+        let newest: Vec<_> = content.domains(id).into_iter().filter_map(newest).collect();
         Ok(Self {
-            target: keys.krid(),
+            target: newest.join(" "),
             gateway,
             bucket,
-            keys,
             from,
         })
     }
 
-    /// The record that headers are moved to.
-    pub fn target(&self) -> Krid {
-        self.target
+    /// The records that headers are moved to: of the bucket, then of each of its shred domains.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Whether the store keeps versions of this bucket's objects: each move then makes one.
@@ -159,7 +165,8 @@ impl Mover {
         };
         let value = value.to_str().map_err(|_| odd("the sealed header is not text"))?;
         let sealed = SealedHeader::parse(value).map_err(fault::header_error)?;
-        let epoch = match self.wanted(&sealed) {
+        let target = self.bucket.seal_keys(&self.gateway, key, Reason::Rewrap).await?;
+        let epoch = match self.wanted(&sealed, target.krid()) {
             Ok(epoch) => epoch,
             Err(why_not) => return Ok(why_not),
         };
@@ -183,14 +190,14 @@ impl Mover {
             // A header that does not belong to these bytes is not made to look newer than it is.
             object.check_stored_len(length).map_err(fault::header_error)?;
         }
-        let value = seal_header(&self.gateway, &self.bucket, key, &object, &self.keys)?;
+        let value = seal_header(&self.gateway, &self.bucket, key, &object, &target)?;
         self.copy_onto_itself(key, &stored, &value).await?;
         Ok(Moved::Yes(epoch))
     }
 
     /// The epoch of a header that is to be moved, or why it is not.
-    fn wanted(&self, sealed: &SealedHeader) -> std::result::Result<Epoch, Moved> {
-        if sealed.krid() == self.target {
+    fn wanted(&self, sealed: &SealedHeader, target: Krid) -> std::result::Result<Epoch, Moved> {
+        if sealed.krid() == target {
             return Err(Moved::Already);
         }
         let keyring = self.gateway.keyring.keyring();

@@ -4,6 +4,7 @@
 //! change itself, which is the keyring service's. Invariant: nothing is destroyed before its plan was shown,
 //! its phrase given for the very generation of that plan, and the statement's file made.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,13 +17,13 @@ use data_encoding::HEXLOWER;
 use http::Method;
 use sceau_envelope::keyring::BucketEntry;
 use sceau_envelope::{KeyRecord, KeyringContent, RecordState};
-use sceau_keys::{BucketId, Epoch, Purpose};
+use sceau_keys::{BucketId, DomainId, Epoch, Krid, Purpose};
 use sceau_s3wire::amztime::format_iso8601;
 use sceau_server::keyring::{KeyringFault, KeyringService, StateChange};
 use sceau_server::upstream::StoreRequest;
 use serde_json::json;
 
-use super::{bucket_state, message, record_state};
+use super::{bucket_state, domains, message, record_state};
 use crate::exit::{Failure, Part};
 use crate::output::Output;
 use crate::parts::{ConfigArg, Foundations, Provider};
@@ -47,9 +48,12 @@ pub struct EpochsArgs {
     /// Number of an epoch; may be repeated
     #[arg(long, value_name = "EPOCH", conflicts_with = "all")]
     epoch: Vec<Epoch>,
-    /// Every epoch of the bucket
+    /// Every epoch of the bucket, those of all its shred domains included; with --prefix of that one only
     #[arg(long, required_unless_present = "epoch")]
     all: bool,
+    /// Of the shred domain with this prefix; without it --epoch is of the bucket's own epochs
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
 }
 
 /// Which epochs are destroyed, by whom, and where that is stated.
@@ -90,10 +94,11 @@ pub struct StatementArgs {
 
 /// Shows a bucket's epochs with their dates and wraps.
 pub async fn show(args: ShowArgs, output: Output) -> Result<(), Failure> {
-    let (_foundations, service) = open(&args.config).await?;
+    let (foundations, service) = open(&args.config).await?;
     let keyring = service.keyring();
     let content = keyring.content();
     let entry = find_bucket(content, &args.bucket)?;
+    let names = names(&foundations, content, entry.bucket).await;
     let records = records_of(content, entry.bucket);
     let mut lines = vec![format!(
         "bucket {}  {}  {}",
@@ -102,7 +107,7 @@ pub async fn show(args: ShowArgs, output: Output) -> Result<(), Failure> {
         bucket_state(entry.state)
     )];
     for record in &records {
-        lines.push(epoch_line(record, &records));
+        lines.push(epoch_line(record, &records, &names));
         for wrap in &record.wraps {
             lines.push(format!(
                 "    wrapped by {} version {}  {}  token {}",
@@ -115,10 +120,10 @@ pub async fn show(args: ShowArgs, output: Output) -> Result<(), Failure> {
     }
     let epochs: Vec<_> = records
         .iter()
-        .map(|record| epoch_json(record, &records))
+        .map(|record| epoch_json(record, &records, &names))
         .collect();
     let json = json!({
-        "bucket": entry.name, "id": entry.bucket.to_string(), "state": bucket_state(entry.state),
+        "bucket": entry.name, "id": entry.bucket.to_string(), "domains": names.values().collect::<Vec<_>>(), "state": bucket_state(entry.state),
         "generation": content.generation, "epochs": epochs,
     });
     output.print(&lines.join("\n"), &json)
@@ -126,21 +131,22 @@ pub async fn show(args: ShowArgs, output: Output) -> Result<(), Failure> {
 
 /// Disables or enables epochs.
 pub async fn set_state(args: EpochsArgs, to: StateChange, output: Output) -> Result<(), Failure> {
-    let (_foundations, service) = open(&args.config).await?;
-    let (entry, epochs) = chosen(&service, &args)?;
+    let (foundations, service) = open(&args.config).await?;
+    let (entry, krids) = chosen(&service, &args)?;
     let generation = service
-        .set_state(entry.bucket, epochs.clone(), to)
+        .set_states(entry.bucket, krids.clone(), to)
         .await
         .map_err(Failure::keyring)?;
     let keyring = service.keyring();
+    let names = names(&foundations, keyring.content(), entry.bucket).await;
     let records = records_of(keyring.content(), entry.bucket);
     let touched: Vec<_> = records
         .iter()
-        .filter(|record| epochs.contains(&record.epoch))
+        .filter(|record| krids.contains(&record.krid))
         .collect();
     let lines: Vec<_> = touched
         .iter()
-        .map(|record| format!("{}{}", entry.name, epoch_line(record, &records)))
+        .map(|record| format!("{}{}", entry.name, epoch_line(record, &records, &names)))
         .collect();
     let text = format!(
         "{}\ngeneration {generation}; running gateways follow within `keys.refresh`",
@@ -148,7 +154,7 @@ pub async fn set_state(args: EpochsArgs, to: StateChange, output: Output) -> Res
     );
     let epochs: Vec<_> = touched
         .iter()
-        .map(|record| epoch_json(record, &records))
+        .map(|record| epoch_json(record, &records, &names))
         .collect();
     output.print(
         &text,
@@ -159,14 +165,15 @@ pub async fn set_state(args: EpochsArgs, to: StateChange, output: Output) -> Res
 /// Shows what would become unreadable, asks for the phrase, destroys, and states it.
 pub async fn destroy(args: DestroyArgs, output: Output) -> Result<(), Failure> {
     let (foundations, service) = open(&args.epochs.config).await?;
-    let (entry, epochs) = chosen(&service, &args.epochs)?;
+    let (entry, krids) = chosen(&service, &args.epochs)?;
     let keyring = service.keyring();
     let content = keyring.content();
+    let names = names(&foundations, content, entry.bucket).await;
     let records = records_of(content, entry.bucket);
     let doomed: Vec<_> = records
         .iter()
         .copied()
-        .filter(|record| epochs.contains(&record.epoch) && record.state != RecordState::Destroyed)
+        .filter(|record| krids.contains(&record.krid) && record.state != RecordState::Destroyed)
         .collect();
     if doomed.is_empty() {
         return Err(Failure::keyring(KeyringFault::EpochDestroyed));
@@ -175,23 +182,29 @@ pub async fn destroy(args: DestroyArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::keyring(KeyringFault::NotDisabled));
     }
     let numbers: Vec<_> = doomed.iter().map(|record| record.epoch.to_string()).collect();
+    let place = match &args.epochs.prefix {
+        Some(prefix) => format!("{}/{prefix}", entry.name),
+        None => entry.name.clone(),
+    };
     let phrase = format!(
-        "destroy {} epoch {} of generation {}",
-        entry.name,
+        "destroy {place} epoch {} of generation {}",
         numbers.join(" "),
         content.generation
     );
     let remains = what_remains(&foundations).await;
-    message(&plan_text(&entry, &doomed, &records, &remains));
+    message(&plan_text(&entry, &doomed, &records, &remains, &names));
     confirm(&phrase, args.confirm.as_deref())?;
     let mut file = create_statement(&args.statement)?;
     let planned = content.generation;
-    let numbers = doomed.iter().map(|record| record.epoch).collect();
+    let krids = doomed.iter().map(|record| record.krid).collect();
     let generation = service
-        .set_state(entry.bucket, numbers, StateChange::Destroy { planned })
+        .set_states(entry.bucket, krids, StateChange::Destroy { planned })
         .await
         .map_err(Failure::keyring)?;
-    let epochs: Vec<_> = doomed.iter().map(|record| epoch_json(record, &records)).collect();
+    let epochs: Vec<_> = doomed
+        .iter()
+        .map(|record| epoch_json(record, &records, &names))
+        .collect();
     let statement = json!({
         "statement": "sceau key destruction", "version": 1, "tenant": content.tenant.to_string(),
         "bucket": entry.name, "bucket_id": entry.bucket.to_string(), "epochs_destroyed": epochs,
@@ -276,26 +289,79 @@ fn find_bucket(content: &KeyringContent, wanted: &str) -> Result<BucketEntry, Fa
     }
 }
 
-fn chosen(service: &KeyringService, args: &EpochsArgs) -> Result<(BucketEntry, Vec<Epoch>), Failure> {
+fn chosen(service: &KeyringService, args: &EpochsArgs) -> Result<(BucketEntry, Vec<Krid>), Failure> {
     let keyring = service.keyring();
     let content = keyring.content();
     let entry = find_bucket(content, &args.bucket)?;
-    let records = records_of(content, entry.bucket);
-    let is_left = |record: &&&KeyRecord| record.state != RecordState::Destroyed;
-    let epochs = match args.all {
-        true => records
-            .iter()
-            .filter(is_left)
-            .map(|record| record.epoch)
-            .collect(),
-        false => args.epoch.clone(),
-    };
-    let is_known = |epoch: &Epoch| records.iter().any(|record| record.epoch == *epoch);
-    if epochs.iter().all(is_known) {
-        Ok((entry, epochs))
-    } else {
-        Err(Failure::keyring(KeyringFault::EpochUnknown))
+    let domain = domains::named(content, entry.bucket, args.prefix.as_deref())?;
+    let mut records = records_of(content, entry.bucket);
+    if args.prefix.is_some() || !args.all {
+        records.retain(|record| record.domain == domain);
     }
+    if records.is_empty() {
+        return Err(Failure::keyring(KeyringFault::DomainUnknown));
+    }
+    if args.all {
+        let left = records
+            .iter()
+            .filter(|record| record.state != RecordState::Destroyed);
+        return Ok((entry, left.map(|record| record.krid).collect()));
+    }
+    let krid = |epoch: &Epoch| {
+        let found = records.iter().find(|record| record.epoch == *epoch);
+        found.map(|record| record.krid)
+    };
+    match args.epoch.iter().map(krid).collect() {
+        Some(krids) => Ok((entry, krids)),
+        None => Err(Failure::keyring(KeyringFault::EpochUnknown)),
+    }
+}
+
+/// What the domains of a bucket are called.
+async fn names(
+    foundations: &Foundations,
+    content: &KeyringContent,
+    bucket: BucketId,
+) -> BTreeMap<DomainId, String> {
+    let mut names = BTreeMap::new();
+    for domain in content.domains(bucket) {
+        names.insert(domain, domains::name(foundations, content, bucket, domain).await);
+    }
+    names
+}
+
+/// Begins the next epoch of a shred domain, or its first.
+pub async fn new_domain_epoch(
+    config: &ConfigArg,
+    bucket: &str,
+    prefix: &str,
+    begins: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let (foundations, service) = open(config).await?;
+    let entry = service
+        .bucket(bucket)
+        .ok_or_else(|| Failure::keyring(KeyringFault::BucketUnknown))?;
+    let domain = domains::named(service.keyring().content(), entry.bucket, Some(prefix))?;
+    if begins {
+        // Before the domain is in use: a number without its prefix can be used, but not be listed by name.
+        domains::remember(&foundations, domain, prefix).await?;
+    }
+    let krid = service
+        .new_epoch_of(bucket, domain, begins)
+        .await
+        .map_err(Failure::keyring)?;
+    let keyring = service.keyring();
+    let epoch = keyring.content().record(krid).map_or(0, |record| record.epoch);
+    let text = format!(
+        "{bucket}/{prefix}: epoch {epoch} seals from now on ({krid})\n\
+         objects that exist keep their epochs; `sceau rewrap --bucket {bucket} --prefix {prefix}` moves them"
+    );
+    let json = json!({
+        "bucket": bucket, "prefix": prefix, "domain": domain.to_string(), "begun": begins, "epoch": epoch,
+        "id": krid.to_string(),
+    });
+    output.print(&text, &json)
 }
 
 fn records_of(content: &KeyringContent, bucket: BucketId) -> Vec<&KeyRecord> {
@@ -304,7 +370,9 @@ fn records_of(content: &KeyringContent, bucket: BucketId) -> Vec<&KeyRecord> {
         .iter()
         .filter(|record| record.purpose == Purpose::Data && record.bucket == bucket)
         .collect();
-    records.sort_unstable_by_key(|record| record.epoch);
+    let order = content.domains(bucket);
+    let place = |record: &KeyRecord| order.iter().position(|domain| *domain == record.domain);
+    records.sort_by_key(|record| (place(record), record.epoch));
     records
 }
 
@@ -313,23 +381,28 @@ fn dates(record: &KeyRecord, of_bucket: &[&KeyRecord]) -> (String, String) {
     let day = |ms: u64| format_iso8601(ms.checked_div(1000).unwrap_or(0));
     let next = of_bucket
         .iter()
-        .filter(|other| other.epoch > record.epoch)
+        .filter(|other| other.domain == record.domain && other.epoch > record.epoch)
         .min_by_key(|other| other.epoch);
     let until = next.map_or_else(|| "now".to_owned(), |next| day(next.not_before_ms));
     (day(record.not_before_ms), until)
 }
 
-fn epoch_line(record: &KeyRecord, of_bucket: &[&KeyRecord]) -> String {
+fn epoch_line(record: &KeyRecord, of_bucket: &[&KeyRecord], names: &BTreeMap<DomainId, String>) -> String {
     let (from, until) = dates(record, of_bucket);
+    let name = names.get(&record.domain).map_or("?", String::as_str);
     format!(
-        "  epoch {}  {}  {}  sealed from {from} to {until}",
+        "  {name} epoch {}  {}  {}  sealed from {from} to {until}",
         record.epoch,
         record.krid,
         record_state(record.state)
     )
 }
 
-fn epoch_json(record: &KeyRecord, of_bucket: &[&KeyRecord]) -> serde_json::Value {
+fn epoch_json(
+    record: &KeyRecord,
+    of_bucket: &[&KeyRecord],
+    names: &BTreeMap<DomainId, String>,
+) -> serde_json::Value {
     let (from, until) = dates(record, of_bucket);
     let wraps = record.wraps.iter().map(|wrap| {
         json!({
@@ -338,7 +411,8 @@ fn epoch_json(record: &KeyRecord, of_bucket: &[&KeyRecord]) -> serde_json::Value
         })
     });
     json!({
-        "epoch": record.epoch, "id": record.krid.to_string(), "state": record_state(record.state),
+        "epoch": record.epoch, "id": record.krid.to_string(), "domain": names.get(&record.domain),
+        "domain_id": record.domain.to_string(), "state": record_state(record.state),
         "sealed_from": from, "sealed_until": until, "wraps": wraps.collect::<Vec<_>>(),
     })
 }
@@ -348,6 +422,7 @@ fn plan_text(
     doomed: &[&KeyRecord],
     records: &[&KeyRecord],
     remains: &[String],
+    names: &BTreeMap<DomainId, String>,
 ) -> String {
     let mut lines = vec![format!(
         "what becomes unreadable for ever, in bucket {} ({}, {}):",
@@ -355,11 +430,22 @@ fn plan_text(
         entry.bucket,
         bucket_state(entry.state)
     )];
-    lines.extend(doomed.iter().map(|record| epoch_line(record, records)));
+    lines.extend(doomed.iter().map(|record| epoch_line(record, records, names)));
     lines.push(
         "every object, version and unfinished upload whose header names one of these epochs is lost"
             .to_owned(),
     );
+    if doomed
+        .iter()
+        .any(|record| names.get(&record.domain).is_some_and(|name| name != domains::OWN))
+    {
+        lines.push(
+            "what stays readable although its name begins so: objects and versions still sealed under another epoch \
+             (`sceau rewrap --prefix` names those that it moves and those that it cannot), and copies of these objects \
+             under other names, which have the data key of the original"
+                .to_owned(),
+        );
+    }
     lines.push("what this command does not reach, and you must destroy as well:".to_owned());
     lines.extend(remains.iter().map(|text| format!("  - {text}")));
     lines.join("\n")

@@ -76,7 +76,7 @@ pub async fn copy(gateway: &Gateway, request: &Authorized, plan: CopyPlan) -> Re
         ..source.header.clone()
     };
     plan.sse.seal_into(&mut header.metadata);
-    let keys = to.seal_keys(gateway, Reason::Copy).await?;
+    let keys = to.seal_keys(gateway, &plan.name.key, Reason::Copy).await?;
     let value = seal_header(gateway, &to, &plan.name.key, &header, &keys)?;
     let mut store_headers = plan.store_headers;
     insert_sealed(&mut store_headers, &value)?;

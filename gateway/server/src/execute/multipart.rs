@@ -46,7 +46,9 @@ pub async fn create(gateway: &Gateway, request: &Authorized, plan: PutPlan) -> R
     if folders::writing(gateway, &plan.name.key).await? == Writing::Marker {
         return Err(folders::refused());
     }
-    let keys = bucket.seal_keys(gateway, Reason::Multipart).await?;
+    let keys = bucket
+        .seal_keys(gateway, &plan.name.key, Reason::Multipart)
+        .await?;
     let secrets = Arc::new(ObjectSecrets::generate(&gateway.engine).map_err(fault::seal_error)?);
     let header = ObjectHeader {
         secrets: Arc::clone(&secrets),
@@ -124,7 +126,7 @@ async fn keep_state(gateway: &Gateway, name: &str, sealed: Vec<u8>) -> Result<()
 }
 
 /// The opened state of an upload. The state's name depends on the epoch that was present at creation, so
-/// each epoch that may still open is tried, newest first.
+/// each epoch that may still open and can have sealed this name is tried, newest first.
 pub async fn open_upload(
     gateway: &Gateway,
     bucket: &SealedBucket,
@@ -140,7 +142,10 @@ pub async fn open_upload(
     }
     let opening = gateway.uploads.opening();
     let context = bucket.context(&upload.name.key);
-    for krid in gateway.keyring.opening_records(bucket.entry().bucket) {
+    let records = gateway
+        .keyring
+        .opening_records(bucket.entry().bucket, upload.name.key.as_bytes());
+    for krid in records {
         let keys = bucket.open_keys(gateway, krid, Reason::Multipart).await?;
         let state_name = multipart::state_name(&keys, &context, upload.upload_id.as_bytes());
         let stored = gateway

@@ -66,7 +66,9 @@ pub async fn write(
     plan: PutPlan,
     plain: Plaintext,
 ) -> Result<Answer> {
-    let keys = bucket.seal_keys(gateway, Reason::ClientWrite).await?;
+    let keys = bucket
+        .seal_keys(gateway, &plan.name.key, Reason::ClientWrite)
+        .await?;
     let (plain_len, declared) = (plain.length, plain.declared);
     let stored_len =
         size::stored_len(plain_len).ok_or_else(|| GatewayError::code(ErrorCode::EntityTooLarge))?;

@@ -81,9 +81,9 @@ impl SealedBucket {
         ))
     }
 
-    /// The keys that seal new objects.
-    pub async fn seal_keys(&self, gateway: &Gateway, reason: Reason) -> Result<Arc<EpochKeys>> {
-        let active = || gateway.keyring.active_epoch(self.entry.bucket);
+    /// The keys that seal the object called `key` when it is written now: those of its shred domain.
+    pub async fn seal_keys(&self, gateway: &Gateway, key: &str, reason: Reason) -> Result<Arc<EpochKeys>> {
+        let active = || gateway.keyring.sealing_epoch(self.entry.bucket, key.as_bytes());
         let krid = active().map_err(|error| fault::epoch_key_error(&error))?;
         match self.keys(gateway, krid, Usage::Seal, reason).await {
             // The next epoch may have begun between the two questions.

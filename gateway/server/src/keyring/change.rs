@@ -57,6 +57,12 @@ pub(super) enum Change {
         name: String,
         tags: TagsSetting,
     },
+    /// The next epoch of a shred domain, or its first.
+    NewDomainEpoch {
+        name: String,
+        domain: DomainId,
+        begins: bool,
+    },
     /// What an operator does to keys that exist.
     Step(Step),
 }
@@ -281,11 +287,14 @@ impl KeyringService {
             Change::DropKeys => {}
             Change::NewEpoch { name } => return self.begin_epoch(name, None, content).await,
             Change::NextEpoch { name, krid } => return self.begin_epoch(name, Some(*krid), content).await,
+            Change::NewDomainEpoch { name, domain, begins } => {
+                return self.begin_domain_epoch(name, *domain, *begins, content).await;
+            }
             Change::RemoveBucket { name } => {
                 let entry = active_entry(content, name)?;
                 entry.state = BucketState::Removed;
                 let bucket = entry.bucket;
-                retire(content, bucket);
+                retire(content, bucket, None);
             }
             Change::SetTags { name, tags } => {
                 let policy = &mut active_entry(content, name)?.policy;
@@ -307,23 +316,56 @@ impl KeyringService {
         only_after: Option<Krid>,
         content: &mut KeyringContent,
     ) -> Result<bool, KeyringFault> {
-        let bucket = content
-            .active_bucket(name)
-            .ok_or(KeyringFault::BucketUnknown)?
-            .bucket;
-        let newest = newest_record(content, bucket).ok_or(KeyringFault::BucketUnknown)?;
+        let bucket = active_id(content, name)?;
+        let ended = only_after.and_then(|krid| content.record(krid));
+        let domain = match ended {
+            Some(record) => record.domain,
+            None => content.own_domain(bucket).ok_or(KeyringFault::BucketUnknown)?,
+        };
+        let newest = content
+            .newest_record(bucket, domain)
+            .ok_or(KeyringFault::BucketUnknown)?;
         if only_after.is_some_and(|krid| krid != newest.krid) {
             return Ok(false);
         }
         let epoch = newest.epoch.saturating_add(1);
+        self.add_epoch(content, bucket, domain, epoch).await
+    }
+
+    /// Adds the next epoch of a shred domain, or its first one.
+    async fn begin_domain_epoch(
+        &self,
+        name: &str,
+        domain: DomainId,
+        begins: bool,
+        content: &mut KeyringContent,
+    ) -> Result<bool, KeyringFault> {
+        let bucket = active_id(content, name)?;
+        let newest = content.newest_record(bucket, domain).map(|record| record.epoch);
+        let epoch = match (newest, begins) {
+            (Some(newest), false) => newest.saturating_add(1),
+            (None, true) => 1,
+            (Some(_), true) => return Err(KeyringFault::DomainKnown),
+            (None, false) => return Err(KeyringFault::DomainUnknown),
+        };
+        self.add_epoch(content, bucket, domain, epoch).await
+    }
+
+    async fn add_epoch(
+        &self,
+        content: &mut KeyringContent,
+        bucket: BucketId,
+        domain: DomainId,
+        epoch: Epoch,
+    ) -> Result<bool, KeyringFault> {
         let owner = Owner {
             tenant: content.tenant,
             bucket,
-            domain: newest.domain,
+            domain,
         };
         let (record, _) = self.maker().record(Purpose::Data, owner, epoch).await?;
         check_enrolled(content, &record)?;
-        retire(content, bucket);
+        retire(content, bucket, Some(domain));
         content.records.push(record);
         Ok(true)
     }
@@ -361,18 +403,16 @@ fn active_entry<'a>(
         .ok_or(KeyringFault::BucketUnknown)
 }
 
-fn newest_record(content: &KeyringContent, bucket: BucketId) -> Option<&KeyRecord> {
-    content
-        .records
-        .iter()
-        .filter(|record| record.purpose == Purpose::Data && record.bucket == bucket)
-        .max_by_key(|record| record.epoch)
+fn active_id(content: &KeyringContent, name: &str) -> Result<BucketId, KeyringFault> {
+    let entry = content.active_bucket(name).ok_or(KeyringFault::BucketUnknown)?;
+    Ok(entry.bucket)
 }
 
-/// Lets the keys of a bucket open only.
-fn retire(content: &mut KeyringContent, bucket: BucketId) {
+/// Lets the keys of a bucket, or of one of its domains, open only.
+fn retire(content: &mut KeyringContent, bucket: BucketId, domain: Option<DomainId>) {
     for record in &mut content.records {
-        if record.bucket == bucket && record.state == RecordState::EncryptDecrypt {
+        let is_meant = record.bucket == bucket && domain.is_none_or(|domain| record.domain == domain);
+        if is_meant && record.state == RecordState::EncryptDecrypt {
             record.state = RecordState::DecryptOnly;
         }
     }

@@ -90,6 +90,10 @@ pub enum KeyringFault {
         /// The operating system's reason.
         why: String,
     },
+    /// A prefix that is to begin as a shred domain is one.
+    DomainKnown,
+    /// A prefix is no shred domain.
+    DomainUnknown,
     /// Only disabled epochs can be destroyed.
     NotDisabled,
     /// The keyring changed after the operator was shown what would happen.
@@ -145,6 +149,7 @@ impl KeyringFault {
             Self::Contended => "E-KEYS-013",
             Self::Random => "E-KEYS-014",
             Self::EpochUnknown | Self::EpochDestroyed => "E-KEYS-017",
+            Self::DomainKnown | Self::DomainUnknown => "E-KEYS-025",
             Self::NotDisabled => "E-KEYS-018",
             Self::Outdated => "E-KEYS-019",
             Self::KekRetired => "E-KEYS-020",
@@ -183,6 +188,10 @@ impl KeyringFault {
             Self::Contended => "try again",
             Self::Random => "check the operating system's random generator",
             Self::EpochUnknown | Self::EpochDestroyed => "look at `sceau keys list`",
+            Self::DomainKnown => "leave --begin out to begin its next epoch",
+            Self::DomainUnknown => {
+                "`sceau keys show` lists them; `sceau keys new-epoch --prefix PREFIX --begin` makes one"
+            }
             Self::NotDisabled => {
                 "disable the epoch with `sceau keys disable` first, and see for some time who misses it"
             }
@@ -217,6 +226,8 @@ impl fmt::Display for KeyringFault {
             Self::KekNeeded { krid } => write!(f, "key record {krid} has no other wrap that was tried"),
             Self::KekRetired => f.write_str("the key-encryption key in use here is not enrolled in the keyring"),
             Self::Local { path, why } => write!(f, "{}: {why}", path.display()),
+            Self::DomainKnown => f.write_str("the prefix is a shred domain already"),
+            Self::DomainUnknown => f.write_str("the prefix is no shred domain of this bucket"),
             Self::NotDisabled => f.write_str("the epoch is not disabled, so it is not destroyed"),
             Self::Outdated => f.write_str("the keyring changed after the plan was made"),
             Self::ProviderMix { is_production: true } => f.write_str(

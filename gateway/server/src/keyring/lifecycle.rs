@@ -75,7 +75,7 @@ impl KekName {
 pub(super) enum Step {
     SetState {
         bucket: BucketId,
-        epochs: Vec<Epoch>,
+        krids: Vec<Krid>,
         to: StateChange,
     },
     AddWraps {
@@ -94,7 +94,7 @@ impl Step {
     /// is nothing to do.
     pub(super) fn apply(&self, content: &mut KeyringContent) -> Result<bool, KeyringFault> {
         match self {
-            Self::SetState { bucket, epochs, to } => set_state(content, *bucket, epochs, *to),
+            Self::SetState { bucket, krids, to } => set_state(content, *bucket, krids, *to),
             Self::AddWraps { kek, wraps } => add_wraps(content, kek, wraps),
             Self::DropKek { name, verified } => drop_kek(content, name, verified),
         }
@@ -102,19 +102,42 @@ impl Step {
 }
 
 impl KeyringService {
-    /// Disables, enables or destroys `epochs` of `bucket`; answers the generation that says so. Other gateways
-    /// follow at their next look at the keyring, and wipe the keys from memory then.
+    /// As [`KeyringService::set_states`] for epochs of the bucket that are of no shred domain of a prefix.
     ///
     /// # Errors
-    /// [`KeyringFault::EpochUnknown`], [`KeyringFault::NotDisabled`], [`KeyringFault::Outdated`], and as for
-    /// every change.
+    /// As [`KeyringService::set_states`].
     pub async fn set_state(
         &self,
         bucket: BucketId,
         epochs: Vec<Epoch>,
         to: StateChange,
     ) -> Result<u64, KeyringFault> {
-        self.change(&Change::Step(Step::SetState { bucket, epochs, to }))
+        let keyring = self.keyring();
+        let content = keyring.content();
+        let domain = content.own_domain(bucket);
+        let krid = |epoch: &Epoch| {
+            let mut records = content.data_records(bucket);
+            let found = records.find(|record| Some(record.domain) == domain && record.epoch == *epoch);
+            found.map(|record| record.krid)
+        };
+        let krids: Option<Vec<_>> = epochs.iter().map(krid).collect();
+        self.set_states(bucket, krids.ok_or(KeyringFault::EpochUnknown)?, to)
+            .await
+    }
+
+    /// Disables, enables or destroys these records of `bucket`; answers the generation that says so. Other gateways
+    /// follow at their next look at the keyring, and wipe the keys from memory then.
+    ///
+    /// # Errors
+    /// [`KeyringFault::EpochUnknown`], [`KeyringFault::NotDisabled`], [`KeyringFault::Outdated`], and as for
+    /// every change.
+    pub async fn set_states(
+        &self,
+        bucket: BucketId,
+        krids: Vec<Krid>,
+        to: StateChange,
+    ) -> Result<u64, KeyringFault> {
+        self.change(&Change::Step(Step::SetState { bucket, krids, to }))
             .await?;
         Ok(self.keyring().content().generation)
     }
@@ -265,7 +288,7 @@ fn pending<'a>(content: &'a KeyringContent, name: &'a KekName) -> impl Iterator<
 fn set_state(
     content: &mut KeyringContent,
     bucket: BucketId,
-    epochs: &[Epoch],
+    krids: &[Krid],
     to: StateChange,
 ) -> Result<bool, KeyringFault> {
     if let StateChange::Destroy { planned } = to
@@ -278,20 +301,23 @@ fn set_state(
     };
     let is_in_use = content.buckets.iter().any(is_active);
     let is_of_bucket = |record: &KeyRecord| record.purpose == Purpose::Data && record.bucket == bucket;
-    let known = content.records.iter().filter(|record| is_of_bucket(record));
-    let newest = known.map(|record| record.epoch).max().unwrap_or_default();
+    let domains = content.domains(bucket);
+    let newest: Vec<_> = domains
+        .into_iter()
+        .filter_map(|domain| content.newest_record(bucket, domain).map(|record| record.krid))
+        .collect();
     let mut is_changed = false;
-    for epoch in epochs {
+    for krid in krids {
         let mut records = content.records.iter_mut();
         let record = records
-            .find(|record| is_of_bucket(record) && record.epoch == *epoch)
+            .find(|record| is_of_bucket(record) && record.krid == *krid)
             .ok_or(KeyringFault::EpochUnknown)?;
         let after = match (to, record.state) {
             (StateChange::Disable | StateChange::Enable, RecordState::Destroyed) => {
                 return Err(KeyringFault::EpochDestroyed);
             }
             (StateChange::Disable, _) => RecordState::Disabled,
-            (StateChange::Enable, RecordState::Disabled) if is_in_use && *epoch == newest => {
+            (StateChange::Enable, RecordState::Disabled) if is_in_use && newest.contains(krid) => {
                 RecordState::EncryptDecrypt
             }
             (StateChange::Enable, RecordState::Disabled) => RecordState::DecryptOnly,

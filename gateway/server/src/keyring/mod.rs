@@ -9,6 +9,7 @@
 mod caller;
 mod change;
 mod copies;
+mod domains;
 mod drop;
 mod enrol;
 mod enrolment;
@@ -262,42 +263,6 @@ impl KeyringService {
         &self.provider
     }
 
-    /// The record that seals new objects of `bucket` now.
-    ///
-    /// # Errors
-    /// [`EpochKeyError::NotUsable`] when no record of the bucket may seal, [`EpochKeyError::Unknown`] when it
-    /// has none.
-    pub fn active_epoch(&self, bucket: BucketId) -> Result<Krid, EpochKeyError> {
-        let loaded = self.loaded();
-        let content = loaded.keyring.content();
-        if let Some(record) = content.sealing_record(bucket, now_ms()) {
-            return Ok(record.krid);
-        }
-        let records = content.records.iter();
-        let newest = records
-            .filter(|record| record.bucket == bucket && record.purpose == Purpose::Data)
-            .max_by_key(|record| record.epoch);
-        Err(match newest {
-            Some(record) if record.state == sceau_envelope::RecordState::EncryptDecrypt => {
-                EpochKeyError::NotNow
-            }
-            Some(record) => EpochKeyError::NotUsable(record.state),
-            None => EpochKeyError::Unknown,
-        })
-    }
-
-    /// The records of `bucket` that may open objects, newest epoch first.
-    pub fn opening_records(&self, bucket: BucketId) -> Vec<Krid> {
-        let loaded = self.loaded();
-        let records = loaded.keyring.content().records.iter();
-        let mut opening: Vec<_> = records
-            .filter(|record| record.bucket == bucket && record.purpose == Purpose::Data && record.may_open())
-            .map(|record| (record.epoch, record.krid))
-            .collect();
-        opening.sort_unstable_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
-        opening.into_iter().map(|(_, krid)| krid).collect()
-    }
-
     /// The second-level keys of the epoch key `krid` of `bucket`, unwrapped if need be.
     ///
     /// Cancel-safe: an unwrapping that was begun goes on for whoever else waits.
@@ -427,6 +392,8 @@ impl KeyringService {
             | KeyringFault::Contended
             | KeyringFault::ControlBucketName
             | KeyringFault::Document { .. }
+            | KeyringFault::DomainKnown
+            | KeyringFault::DomainUnknown
             | KeyringFault::EpochDestroyed
             | KeyringFault::EpochUnknown
             | KeyringFault::Exists { .. }

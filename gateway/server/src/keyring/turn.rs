@@ -38,7 +38,7 @@ impl WriteCounts {
         counts.get(&krid).copied().unwrap_or_default()
     }
 
-    /// Forgets keys that no longer seal: there is one count for each bucket at most.
+    /// Forgets keys that no longer seal: there is one count for each bucket and domain at most.
     fn keep_only(&self, sealing: &[(String, BucketId, Krid, u64)]) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.retain(|krid, _| sealing.iter().any(|(_, _, held, _)| held == krid));
@@ -94,14 +94,19 @@ impl KeyringService {
             || limits.max_writes.is_some_and(|max| self.writes.of(krid) >= max)
     }
 
-    /// Name, identity, sealing key of each active bucket, and when that was made.
+    /// Name, identity, sealing key of each active bucket and each of its shred domains, and when that was made.
     fn sealing_records(&self, now_ms: u64) -> Vec<(String, BucketId, Krid, u64)> {
         let keyring = self.keyring();
-        let record_of = |entry: &super::BucketEntry| {
-            let record = keyring.content().sealing_record(entry.bucket, now_ms)?;
-            let made_ms = record.not_before_ms.saturating_add(CLOCK_SKEW_MS);
-            Some((entry.name.clone(), entry.bucket, record.krid, made_ms))
+        let content = keyring.content();
+        let records_of = |entry: &super::BucketEntry| {
+            let sealing = |domain| {
+                let record = content.sealing_record_of(entry.bucket, domain, now_ms)?;
+                let made_ms = record.not_before_ms.saturating_add(CLOCK_SKEW_MS);
+                Some((entry.name.clone(), entry.bucket, record.krid, made_ms))
+            };
+            let domains = content.domains(entry.bucket);
+            domains.into_iter().filter_map(sealing).collect::<Vec<_>>()
         };
-        self.buckets().iter().filter_map(record_of).collect()
+        self.buckets().iter().flat_map(records_of).collect()
     }
 }

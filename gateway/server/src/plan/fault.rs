@@ -185,6 +185,8 @@ pub fn keyring_error(error: &KeyringFault) -> GatewayError {
         | KeyringFault::BucketUnknown
         | KeyringFault::ControlBucketName
         | KeyringFault::Document { .. }
+        | KeyringFault::DomainKnown
+        | KeyringFault::DomainUnknown
         | KeyringFault::EpochDestroyed
         | KeyringFault::EpochUnknown
         | KeyringFault::Exists { .. }
