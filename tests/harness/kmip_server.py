@@ -11,6 +11,9 @@ Modes make it worse than it is: `lenient` goes on with revoked keys, as the stan
 associated data and forgets it; `no-gcm` has no AES-GCM. While FOLDER/delay holds a number, answers wait so many seconds.
 """
 
+import ctypes
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +80,8 @@ def serve(folder, port, modes):
             time.sleep(float((folder / "delay").read_text() or 0))
         return real_request(engine, *arguments, **named)
 
+    # PyKMIP forks a manager, which would outlive a server that is killed: PR_SET_PDEATHSIG.
+    os.register_at_fork(after_in_child=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL))
     KmipEngine.process_request = delayed
     if "lenient" in modes:
         KmipEngine._get_object_with_access_controls = lenient
