@@ -49,6 +49,14 @@ def softhsm_module():
     raise FileNotFoundError("SoftHSM is not installed; ./test installs it")
 
 
+def kryoptic_module():
+    """The software token of another make, or None: ./test --full builds it."""
+    folders = [BINARY.parent, BINARY.parents[1] / "debug", ROOT / "target" / "debug"]
+    named = os.environ.get("SCEAU_KRYOPTIC_MODULE")
+    paths = [Path(named)] if named else [folder / "libsceau_test_kryoptic.so" for folder in folders]
+    return next((str(path) for path in paths if path.exists()), None)
+
+
 def shim_module():
     """The PKCS#11 module that injects faults."""
     name = "libsceau_pkcs11_shim.so"

@@ -28,7 +28,8 @@ use sceau_server::config::{
     ProviderConfig, SecretSource, StoreSection, TransitConfig, read_secret,
 };
 use sceau_server::keyring::{
-    EnrolledToken, EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded,
+    Canary, EnrolledToken, EpochLimits, KeyringOptions, KeyringParts, KeyringService, LocalCopy, Recorded,
+    try_copy,
 };
 use sceau_server::telemetry::{self, Metrics};
 use sceau_server::upstream::{
@@ -243,6 +244,10 @@ impl Provider {
                     });
                 }
                 let group = Pkcs11Group::spawn(endpoints).await.map_err(Failure::keys)?;
+                let group = match enrolled_name(keys, config, &group).await {
+                    Some(name) => group.named(name),
+                    None => group,
+                };
                 Ok(Self::Pkcs11(Arc::new(group)))
             }
             ProviderConfig::Transit(config) => {
@@ -308,10 +313,34 @@ impl Provider {
 /// The copy is not verified yet: that takes the key. Whoever alters it gains nothing: another scheme opens
 /// no wrap, and a name that passes here is compared again, verified, when the keyring is opened.
 fn enrolled_scheme(keys: &KeysConfig, label: &str, version: u32) -> Option<WrapScheme> {
-    let document = LocalCopy::new(keys.keyring.clone()).read().ok()??;
-    let keyring = UnverifiedKeyring::parse(&document).ok()?;
+    enrolled_keks(keys, label, version).first().map(|kek| kek.scheme)
+}
+
+/// The enrolled keys of the configured label and version, by the local copy of the keyring. Nothing is
+/// verified yet.
+fn enrolled_keks(keys: &KeysConfig, label: &str, version: u32) -> Vec<EnrolledKek> {
+    let document = LocalCopy::new(keys.keyring.clone()).read().ok().flatten();
+    let keyring = document.and_then(|document| UnverifiedKeyring::parse(&document).ok());
     let is_ours = |kek: &&EnrolledKek| kek.label == label && kek.version == version;
-    keyring.keks().iter().find(is_ours).map(|kek| kek.scheme)
+    keyring.map_or_else(Vec::new, |keyring| {
+        keyring.keks().iter().filter(is_ours).cloned().collect()
+    })
+}
+
+/// The name that the group's key was enrolled under, where no member that is there now bears it: the key's
+/// canary proves that it is the same key, not its label. A keyring that was tampered with gains nothing by
+/// another name here, because new records need a name that the verified keyring knows.
+async fn enrolled_name(keys: &KeysConfig, config: &Pkcs11Config, group: &Pkcs11Group) -> Option<String> {
+    let keks = enrolled_keks(keys, &config.key_label, config.key_version);
+    if keks.iter().any(|kek| kek.provider == group.info().instance) {
+        return None;
+    }
+    for kek in keks {
+        if try_copy(group, &kek).await == Ok(Canary::Recognised) {
+            return Some(kek.provider);
+        }
+    }
+    None
 }
 
 /// Where a refused PIN of the endpoint in this place is remembered: beside the local keyring, which the

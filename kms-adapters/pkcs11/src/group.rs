@@ -6,6 +6,9 @@
 //!
 //! Attack considered: a second HSM with another key of the same label, put there by mistake or on purpose.
 //! New keys wrapped by it could be opened by it only. So labels prove nothing here: the canary does.
+//!
+//! The members' wraps bear one name, the group's: the key has been enrolled once, under the serial number of
+//! the token where it was then, and a copy of it in another token is no other key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -57,11 +60,18 @@ impl Member {
         }
     }
 
-    /// Whether its turn is after the others'.
-    fn is_resting(&self) -> bool {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.failures.load(Ordering::Relaxed) >= BREAKER_FAILURES
-            && failed.is_some_and(|failed| failed.elapsed() < BREAKER_OPEN)
+    /// Whether its turn is after the others'. When its rest is over one caller is told that it is not, and
+    /// the rest begins anew for the others: a member that hangs costs one request its time, not all of them.
+    fn goes_last(&self) -> bool {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failures.load(Ordering::Relaxed) < BREAKER_FAILURES {
+            return false;
+        }
+        let is_over = failed.is_none_or(|failed| failed.elapsed() >= BREAKER_OPEN);
+        if is_over {
+            *failed = Some(Instant::now());
+        }
+        !is_over
     }
 
     fn note(&self, is_good: bool) {
@@ -76,7 +86,6 @@ impl Member {
 
 struct Inner {
     members: Vec<Member>,
-    info: ProviderInfo,
     module_sha256: String,
     /// A wrap that every member must open, and what is in it.
     proof: (Wrap, SecretKey),
@@ -86,6 +95,7 @@ struct Inner {
 /// when it fails, or has not answered in half of the time that is left.
 pub struct Pkcs11Group {
     inner: Arc<Inner>,
+    info: ProviderInfo,
 }
 
 impl Pkcs11Group {
@@ -119,8 +129,8 @@ impl Pkcs11Group {
         let Some((_, first)) = ready.first() else {
             return Err(refusal.unwrap_or(KeyError::Internal));
         };
+        let info = first.info().clone();
         let inner = Arc::new(Inner {
-            info: first.info().clone(),
             module_sha256: first.module_sha256().to_owned(),
             proof: proof(first).await?,
             members,
@@ -131,7 +141,15 @@ impl Pkcs11Group {
         if inner.members.len() > 1 {
             tokio::spawn(start_the_rest(Arc::downgrade(&inner)));
         }
-        Ok(Self { inner })
+        Ok(Self { inner, info })
+    }
+
+    /// The group under the name that its key was enrolled under, where that is another one than the first
+    /// member's. The caller has proved that it is that key.
+    #[must_use]
+    pub fn named(mut self, instance: String) -> Self {
+        self.info.instance = instance;
+        self
     }
 
     /// How often helpers of the group were started after their first.
@@ -253,7 +271,7 @@ impl Inner {
     {
         let begun = Instant::now();
         let mut turns: Vec<_> = self.providers().collect();
-        turns.sort_by_key(|(member, _)| member.is_resting());
+        turns.sort_by_cached_key(|(member, _)| member.goes_last());
         let mut last = KeyError::Unavailable {
             retry_after: RETRY_SOON,
         };
@@ -305,7 +323,7 @@ impl Inner {
 
 impl KeyProvider for Pkcs11Group {
     fn info(&self) -> &ProviderInfo {
-        &self.inner.info
+        &self.info
     }
 
     fn describe(&self) -> BoxFuture<'_, Result<KeyStatus, KeyError>> {
@@ -319,9 +337,15 @@ impl KeyProvider for Pkcs11Group {
         reason: Reason,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Wrap, KeyError>> {
-        Box::pin(self.inner.ask(deadline, move |provider, time| {
-            provider.wrap(key, context, reason, time)
-        }))
+        Box::pin(async move {
+            let made = self.inner.ask(deadline, move |provider, time| {
+                provider.wrap(key, context, reason, time)
+            });
+            Ok(Wrap {
+                provider: self.info.instance.clone(),
+                ..made.await?
+            })
+        })
     }
 
     fn unwrap<'a>(

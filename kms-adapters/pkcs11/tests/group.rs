@@ -61,7 +61,8 @@ async fn requests_are_not_lost_when_one_of_two_hsms_fails() {
                 assert!(back.is_ok_and(|back| back.ct_eq(&key)), "{broken}: {fault}");
             }
             let again = group.wrap(&key, &context(), Reason::ClientWrite, TIME).await;
-            assert!(again.is_ok(), "{broken}: {fault}");
+            // Whoever wrapped: it is one key, under the name that it was enrolled under.
+            assert_eq!(again.unwrap().provider, wrap.provider, "{broken}: {fault}");
             eprintln!("endpoint {broken}, {fault:?}: slowest answer {slowest:?}");
             assert_eq!(group.health(Probe::Canary).await.state, HealthState::Ready);
             hsm.faults("");
@@ -118,7 +119,10 @@ async fn a_group_starts_with_what_is_there() {
     let group = Pkcs11Group::spawn(vec![first.clone(), second]).await.unwrap();
     let key = SecretKey::new([0x42; 32]);
     let wrap = group.wrap(&key, &context(), Reason::ClientWrite, TIME).await;
-    assert!(wrap.is_ok());
+    assert_eq!(wrap.unwrap().provider, group.info().instance);
+    let group = group.named("where it was enrolled".to_owned());
+    let wrap = group.wrap(&key, &context(), Reason::ClientWrite, TIME).await;
+    assert_eq!(wrap.unwrap().provider, "where it was enrolled");
     assert!(
         Pkcs11Group::spawn(vec![first]).await.is_err(),
         "alone it is an error"

@@ -69,6 +69,15 @@ pub async fn try_canary(provider: &dyn KeyProvider, kek: &EnrolledKek) -> Result
     if kek.provider != provider.info().instance {
         return Ok(Canary::NotHeld);
     }
+    try_copy(provider, kek).await
+}
+
+/// As [`try_canary`], whatever the provider is called: a token may hold a copy of a key that was enrolled in
+/// another one.
+///
+/// # Errors
+/// As [`try_canary`].
+pub async fn try_copy(provider: &dyn KeyProvider, kek: &EnrolledKek) -> Result<Canary, KeyError> {
     let wrap = Wrap {
         provider: kek.provider.clone(),
         key_label: kek.label.clone(),

@@ -40,7 +40,7 @@ pub use caller::Caller;
 pub use change::TagsSetting;
 pub use copies::{ControlCopy, KEYRING_OBJECT, LocalCopy, OfflineCopy};
 pub use drop::{Wipe, call_drop};
-pub use enrol::{Canary, enrolled_key, try_canary};
+pub use enrol::{Canary, enrolled_key, try_canary, try_copy};
 pub use enrolment::{ENROLMENT_OBJECT, EnrolledToken, EnrolmentRecord, fingerprints};
 pub use error::{EpochKeyError, KeyringFault, Place};
 pub use lifecycle::{KekName, StateChange};
