@@ -24,6 +24,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sceau-s3wire", &[]),
     ("sceau-envelope", &["sceau-keys"]),
     ("sceau-policy", &["sceau-s3wire", "sceau-keys"]),
+    // It knows records and one key, nothing of requests.
+    ("sceau-audit", &["sceau-keys"]),
     ("sceau-kms", &["sceau-keys"]),
     (
         "sceau-kms-pkcs11",
@@ -124,6 +126,10 @@ const PURE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sceau-policy", &["serde", "serde_json", "zeroize"]),
+    (
+        "sceau-audit",
+        &["data-encoding", "hmac", "serde", "serde_json", "sha2", "time"],
+    ),
     ("sceau-kms-ttlv", &["zeroize"]),
 ];
 
