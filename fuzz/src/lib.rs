@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod forge;
 pub mod head;
 pub mod header;
+pub mod identity;
 pub mod input;
 pub mod keyring;
 pub mod kmip_ttlv;
@@ -18,6 +19,12 @@ pub mod post_form;
 pub mod record;
 pub mod router;
 pub mod state;
+pub mod sts;
+pub mod tags;
 pub mod ticket;
 pub mod trailer;
 pub mod xml;
+
+#[allow(dead_code)]
+#[path = "../../gateway/server/src/limits.rs"]
+mod limits;

@@ -19,6 +19,7 @@ fn main() {
     stored_format(&vectors, &put);
     documents(&put);
     requests(&put);
+    identities(&put);
     bodies(&put);
     kmip(&put);
 }
@@ -55,6 +56,13 @@ fn stored_format(vectors: &Path, put: &impl Fn(&str, &str, &[u8])) {
     put("ticket", "golden", &[b"\0\0\x0c", field(&ticket, "client-etag").unwrap().as_bytes()].concat());
     let fields = BASE64URL_NOPAD.decode(field(&ticket, "ticket").unwrap().as_bytes()).unwrap();
     put("ticket", "forged", &[b"\x01\0\x0c", &fields[..45], b"9a0364b9e99bb480dd25e1f0284c8555"].concat());
+    let set = [&[2, 0, 1][..], b"a", &[0, 0, 0, 2], b"bc", &[0, 3], b"xyz"].concat();
+    for mode in 1..4_u8 {
+        put("tags", &format!("forged-{mode}"), &[&[mode][..], &set].concat());
+    }
+    let full = [&[1, 0, 1][..], b"k", &[1, 0x2c], &[b'v'; 300]].concat();
+    put("tags", "forged-full", &[&[1][..], &full].concat());
+    put("tags", "raw", &[&[0, 2][..], &[8], b"sceaut1a", &[3], b"abc", &[8], b"sceaut1b", &[3], b"def"].concat());
     put("record", "golden", &hex(&read("key-record.txt"), "record"));
     let keyring = read("keyring.txt");
     let document = keyring.split_once("----\n").unwrap().1;
@@ -116,6 +124,16 @@ fn requests(put: &impl Fn(&str, &str, &[u8])) {
         let data = [&[index as u8][..], &1000_u64.to_be_bytes(), value.as_bytes()].concat();
         put("conditions", &format!("value-{index}"), &data);
     }
+}
+
+fn identities(put: &impl Fn(&str, &str, &[u8])) {
+    let header = br#"{"alg":"EdDSA","kid":"k"}"#;
+    let claims = br#"{"iss":"https://i","sub":"s","aud":["b","a"],"exp":1700000100,"iat":1700000000.5,"nbf":1,"groups":["g",1,true]}"#;
+    put("identity", "signed", &[&[1, header.len() as u8][..], header, claims].concat());
+    put("identity", "critical", &[&[1, 30][..], br#"{"alg":"EdDSA","crit":["exp"]}"#, claims].concat());
+    put("identity", "raw", b"\0eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOiJzIn0.AAAA");
+    let keys = br#"{"keys":[{"kty":"RSA","kid":"a","use":"sig","alg":"RS256","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#;
+    put("identity", "key-set", &[&[2][..], keys].concat());
 }
 
 fn bodies(put: &impl Fn(&str, &str, &[u8])) {

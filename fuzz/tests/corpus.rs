@@ -17,10 +17,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 // One test, one thread: the targets share the counter of the memory they hold.
 #[test]
 fn the_corpus_breaks_no_promise() {
-    let targets: [(&str, fn(&[u8])); 14] = [
+    let targets: [(&str, fn(&[u8])); 16] = [
         ("conditions", sceau_fuzz::conditions::run),
         ("head", sceau_fuzz::head::run),
         ("header", sceau_fuzz::header::run),
+        ("identity", sceau_fuzz::identity::run),
         ("keyring", sceau_fuzz::keyring::run),
         ("kmip_ttlv", sceau_fuzz::kmip_ttlv::run),
         ("metadata", sceau_fuzz::metadata::run),
@@ -29,6 +30,7 @@ fn the_corpus_breaks_no_promise() {
         ("record", sceau_fuzz::record::run),
         ("router", sceau_fuzz::router::run),
         ("state", sceau_fuzz::state::run),
+        ("tags", sceau_fuzz::tags::run),
         ("ticket", sceau_fuzz::ticket::run),
         ("trailer", sceau_fuzz::trailer::run),
         ("xml", sceau_fuzz::xml::run),

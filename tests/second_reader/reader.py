@@ -396,11 +396,11 @@ def open_state(raw, record, context, upload):
 
 def split_part_etag(etag):
     """Section 8.3: checksum text or None, the store's ETag, ticket text or None."""
-    checksum, _, rest = etag.rpartition(".")
+    checksum, rest = etag.split(".", 1) if "." in etag else (None, etag)
     if len(rest) <= 82 and rest.endswith("-u"):
-        return checksum or None, rest[:-2], None
+        return checksum, rest[:-2], None
     need(len(rest) > 83 and rest[-83] == "-", "malformed")
-    return checksum or None, rest[:-83], rest[-82:]
+    return checksum, rest[:-83], rest[-82:]
 
 
 def open_ticket(dek, oid, part, store_etag, text):

@@ -107,6 +107,7 @@ pub fn is_outage(error: &GatewayError) -> bool {
         Kind::Client(_)
         | Kind::Answer(_)
         | Kind::Integrity(_)
+        | Kind::UploadState
         | Kind::NotSealed
         | Kind::KeysRefused
         | Kind::StoreProtocol
@@ -118,7 +119,9 @@ pub fn is_outage(error: &GatewayError) -> bool {
 /// How a command ends that met this error.
 pub fn failed(error: &GatewayError) -> Failure {
     let part = match error.kind {
-        Kind::Client(_) | Kind::Answer(_) | Kind::Integrity(_) | Kind::NotSealed => Part::Finding,
+        Kind::Client(_) | Kind::Answer(_) | Kind::Integrity(_) | Kind::UploadState | Kind::NotSealed => {
+            Part::Finding
+        }
         Kind::KeysUnavailable | Kind::KeysRefused => Part::Keys,
         Kind::StoreUnavailable | Kind::StoreRefusesUs | Kind::StoreProtocol => Part::Store,
         Kind::ClientGone | Kind::Overloaded | Kind::Internal => Part::Internal,

@@ -206,6 +206,13 @@ fn decode(plain: &[u8]) -> Option<Vec<TagPair>> {
         }
         tags.push(tag);
     }
-    let is_canonical = count <= TAGS_MAX && cursor.rest().iter().all(|byte| *byte == 0);
+    let padding = cursor.rest();
+    let used = plain.len().saturating_sub(padding.len());
+    let room = PIECE_COUNTS
+        .iter()
+        .map(|pieces| plain_bytes(*pieces))
+        .find(|room| used <= *room);
+    let is_canonical =
+        count <= TAGS_MAX && room == Some(plain.len()) && padding.iter().all(|byte| *byte == 0);
     is_canonical.then_some(tags)
 }

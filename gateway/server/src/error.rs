@@ -82,6 +82,8 @@ pub enum Kind {
     Answer(ErrorCode),
     /// The stored object did not verify.
     Integrity(Integrity),
+    /// The stored state of an upload did not verify. To the client, such an upload does not exist.
+    UploadState,
     /// The object carries no seal, in a bucket that holds sealed objects only.
     NotSealed,
     /// The key provider is out of reach or busy.
@@ -108,6 +110,7 @@ impl Kind {
         match self {
             Self::Client(code) | Self::Answer(code) => code,
             Self::Integrity(_) => ErrorCode::ObjectIntegrityFailure,
+            Self::UploadState => ErrorCode::NoSuchUpload,
             Self::NotSealed => ErrorCode::ObjectNotSealed,
             Self::KeysUnavailable | Self::StoreUnavailable => ErrorCode::ServiceUnavailable,
             Self::KeysRefused => ErrorCode::AccessDenied,
@@ -125,10 +128,31 @@ impl Kind {
             Self::KeysUnavailable | Self::KeysRefused => Side::Keys,
             Self::Answer(_)
             | Self::Integrity(_)
+            | Self::UploadState
             | Self::NotSealed
             | Self::StoreUnavailable
             | Self::StoreRefusesUs
             | Self::StoreProtocol => Side::Store,
+        }
+    }
+
+    /// The class of a refusal of what the store holds, as security events and metrics call it. Clients
+    /// are not told: one answer for every class tells whoever tries forgeries nothing.
+    pub fn security_class(self) -> Option<&'static str> {
+        match self {
+            Self::Integrity(class) => Some(class.name()),
+            Self::UploadState => Some("state"),
+            Self::NotSealed => Some("unsealed"),
+            Self::Client(_)
+            | Self::Answer(_)
+            | Self::KeysUnavailable
+            | Self::KeysRefused
+            | Self::StoreUnavailable
+            | Self::StoreRefusesUs
+            | Self::StoreProtocol
+            | Self::ClientGone
+            | Self::Overloaded
+            | Self::Internal => None,
         }
     }
 

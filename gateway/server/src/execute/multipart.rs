@@ -511,6 +511,7 @@ async fn place_trailer(
             .pop()
             .ok_or_else(|| GatewayError::code(ErrorCode::MalformedXml))?;
         let stash = parts::read_stash(gateway, opened, last.entry.number, &last.store_etag).await?;
+        parts::check_stash(gateway, opened, &last.entry, BytesMut::from(&stash[..]))?;
         let mut both = BytesMut::with_capacity(stash.len().saturating_add(trailer.len()));
         both.extend_from_slice(&stash);
         both.extend_from_slice(&trailer);

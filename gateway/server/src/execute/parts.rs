@@ -4,27 +4,30 @@
 //! middle of an upload. What must not: the life of the upload (`multipart`). Invariant: each attempt at a
 //! part has its own random IV, and the ticket in its ETag pins that attempt.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use sceau_envelope::etag::join_part_etag;
 use sceau_envelope::multipart::stash_name;
+use sceau_envelope::open::{Extent, Need, Opener};
 use sceau_envelope::secrets::PartNumber;
 use sceau_envelope::size;
 use sceau_envelope::ticket::{Ticket, encode_checksum};
+use sceau_envelope::trailer::{Layout, PartEntry};
 use sceau_kms::Reason;
 use sceau_s3wire::checksum::{Algorithm, Value};
 use sceau_s3wire::copy_source::CopySource;
 use sceau_s3wire::error::ErrorCode;
 use sceau_s3wire::range::RangeSpec;
 use sceau_s3wire::xml::{CopyOutcome, ListPage, ListedPart, PartList};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::app::Gateway;
 use crate::auth::Upload;
 use crate::crypt::seal_body::{PlainSource, SealInput, SealSource, SealedBody, SealedFacts, Tail};
 use crate::crypt::upload_cache::OpenUpload;
-use crate::error::{GatewayError, Kind, Result};
+use crate::error::{GatewayError, Integrity, Kind, Result};
 use crate::execute::copy::failed_condition;
 use crate::execute::folders;
 use crate::execute::multipart::open_upload;
@@ -40,6 +43,9 @@ use crate::plan::request::UploadRef;
 use crate::plan::sse;
 use crate::respond::Answer;
 use crate::upstream::{StoreBody, StoreRequest};
+
+/// Where a stored part has its FLOE IV (format, section 6.1).
+const PART_IV: Range<usize> = 10..42;
 
 /// Whether a part of this plaintext length waits in the stash: a store refuses it anywhere but at the end,
 /// and the end is the trailer's.
@@ -324,6 +330,35 @@ pub async fn read_stash(
         Some((bytes, etag)) if sceau_s3wire::etag::opaque(&etag) == store_etag => Ok(bytes),
         Some(_) | None => Err(GatewayError::code(ErrorCode::InvalidPart)),
     }
+}
+
+/// Verifies a stashed part like any other before it is joined with the trailer (format, section 8.2).
+///
+/// Attack considered: a store that answers other bytes under the ETag of the part, so that a completion
+/// is acknowledged of an object that nobody can read.
+pub fn check_stash(
+    gateway: &Gateway,
+    opened: &OpenUpload,
+    entry: &PartEntry,
+    mut stored: BytesMut,
+) -> Result<()> {
+    let refused = || GatewayError::integrity(Integrity::Length, "a stashed part has another length");
+    if size::part_stored_len(entry.plain_len) != Some(stored.len() as u64) {
+        return Err(refused());
+    }
+    let own = || stored.get(PART_IV).and_then(|iv| iv.try_into().ok());
+    let iv = entry.iv.or_else(own).ok_or_else(refused)?;
+    let layout = Layout::stash(entry.number, entry.plain_len, iv).ok_or_else(refused)?;
+    let secrets = &opened.state.secrets;
+    let opener = Opener::new(&gateway.engine, secrets, &layout, Extent::Whole);
+    let mut opener = opener.map_err(fault::open_error)?;
+    while let Need::Exactly(bytes) = opener.need() {
+        if bytes > stored.len() {
+            return Err(refused());
+        }
+        opener.supply(stored.split_to(bytes)).map_err(fault::open_error)?;
+    }
+    Ok(())
 }
 
 /// One page of the store's own list of parts.

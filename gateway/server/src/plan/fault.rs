@@ -146,9 +146,7 @@ pub fn seal_tags_error(error: SealError) -> GatewayError {
 
 /// A refused upload state. To the client, an upload whose state does not verify does not exist.
 pub fn state_error(error: StateError) -> GatewayError {
-    let mut answer = GatewayError::code(ErrorCode::NoSuchUpload);
-    answer.context = error.to_string().into();
-    answer
+    GatewayError::new(Kind::UploadState, error.to_string())
 }
 
 /// A refused part ticket.

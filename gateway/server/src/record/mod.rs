@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::GatewayError;
-use crate::telemetry::{Metrics, Phase};
+use crate::telemetry::{self, Metrics, Phase};
 
 /// Identifies a request in the client's answer, the logs and the access record.
 #[derive(Debug, Clone)]
@@ -117,7 +117,16 @@ impl Record {
             self.key.as_deref(),
             error,
         );
-        self.metrics.request_failed(&error.kind);
+        if self.metrics.request_failed(&error.kind) {
+            tracing::error!(
+                target: "sceau::security",
+                request_id = self.id.as_str(),
+                class = "alarm",
+                failures = telemetry::INTEGRITY_ALARM_FAILURES,
+                seconds = telemetry::INTEGRITY_ALARM_WINDOW.as_secs(),
+                "many stored objects are refused"
+            );
+        }
     }
 
     /// Notes that the answer's head is decided; what follows is its body.

@@ -184,10 +184,10 @@ pub fn log_error(
     error: &GatewayError,
 ) {
     let request_id = id.as_str();
-    if let Kind::Integrity(class) = error.kind {
+    if let Some(class) = error.kind.security_class() {
         tracing::error!(
-            target: "sceau::security", request_id, operation, bucket, key, class = class.name(), %error,
-            "a stored object was refused"
+            target: "sceau::security", request_id, operation, bucket, key, class, %error,
+            "what the store holds was refused"
         );
         return;
     }

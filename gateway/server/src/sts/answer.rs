@@ -211,6 +211,7 @@ fn caller_error(error: &GatewayError) -> StsError {
         Kind::Client(_)
         | Kind::Answer(_)
         | Kind::Integrity(_)
+        | Kind::UploadState
         | Kind::NotSealed
         | Kind::StoreRefusesUs
         | Kind::StoreProtocol

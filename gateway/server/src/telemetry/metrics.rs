@@ -4,7 +4,8 @@
 //! not: a reference to the metrics library outside this file, so that it can be replaced here.
 //! Invariant: every metric exists from the start, so that an alert can tell "zero" from "absent".
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -14,6 +15,7 @@ use sceau_kms::Reason;
 use sceau_s3wire::error::ErrorCode;
 
 use super::labels::{CacheOutcome, Direction, DropCause, Phase, ReloadSource};
+use super::recent::RecentFailures;
 use crate::error::{Kind, Side};
 
 /// The same buckets for every latency, in seconds, so that histograms can be compared.
@@ -59,6 +61,8 @@ pub struct Metrics {
     sts_requests: IntCounterVec,
     issuer_looks: IntCounterVec,
     integrity_failures: IntCounterVec,
+    integrity_alarm: IntGauge,
+    recent_failures: Arc<RecentFailures>,
     kms_requests: IntCounterVec,
     kms_seconds: HistogramVec,
     key_cache: IntCounterVec,
@@ -132,6 +136,11 @@ impl Metrics {
                 "Looks at the keys of identity providers, by outcome.",
                 &["outcome"],
             )?,
+            integrity_alarm: make.gauge(
+                "sceau_integrity_alarm",
+                "1 while 10 or more stored objects failed verification within 60 seconds.",
+            )?,
+            recent_failures: Arc::default(),
             integrity_failures: make.counters(
                 "sceau_integrity_failures_total",
                 "Stored objects that failed authentication, by kind. Must stay zero.",
@@ -245,7 +254,7 @@ impl Metrics {
         self.sts_requests
             .with_label_values(&["AssumeRoleWithWebIdentity", "ok"]);
         for kind in [
-            "tag", "length", "context", "header", "tags", "trailer", "range", "policy",
+            "tag", "length", "context", "header", "tags", "trailer", "range", "policy", "state", "unsealed",
         ] {
             self.integrity_failures.with_label_values(&[kind]);
         }
@@ -271,18 +280,24 @@ impl Metrics {
     }
 
     /// A request was refused or failed. Integrity and authentication failures are counted apart too.
-    pub fn request_failed(&self, kind: &Kind) {
+    /// True if this failure raised the alarm of integrity failures.
+    pub fn request_failed(&self, kind: &Kind) -> bool {
         let code = kind.code();
         self.request_errors
             .with_label_values(&[kind.side().name(), code.code()])
             .inc();
+        if let Some(class) = kind.security_class() {
+            self.integrity_failures.with_label_values(&[class]).inc();
+            return self.recent_failures.note(Instant::now());
+        }
         match kind {
-            Kind::Integrity(class) => self.integrity_failures.with_label_values(&[class.name()]).inc(),
             Kind::Client(code) if AUTH_FAILURES.contains(code) => {
                 self.auth_failures.with_label_values(&[code.code()]).inc();
             }
             Kind::Client(_)
             | Kind::Answer(_)
+            | Kind::Integrity(_)
+            | Kind::UploadState
             | Kind::NotSealed
             | Kind::KeysUnavailable
             | Kind::KeysRefused
@@ -293,6 +308,7 @@ impl Metrics {
             | Kind::Overloaded
             | Kind::Internal => {}
         }
+        false
     }
 
     /// A request ended. `status` is 0 when the client went away before there was an answer.
@@ -428,6 +444,8 @@ impl Metrics {
 
     /// Everything in the Prometheus text form.
     pub fn render(&self) -> String {
+        let is_raised = self.recent_failures.is_raised(Instant::now());
+        self.integrity_alarm.set(i64::from(is_raised));
         // Encoding to a string fails only on inconsistent families, which registration excludes.
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())

@@ -6,6 +6,7 @@
 
 mod labels;
 mod metrics;
+mod recent;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -15,6 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub use labels::{CacheOutcome, Direction, DropCause, Phase, ReloadSource};
 pub use metrics::Metrics;
+pub use recent::{INTEGRITY_ALARM_FAILURES, INTEGRITY_ALARM_WINDOW};
 
 use crate::config::{LogConfig, LogFormat};
 

@@ -7,79 +7,13 @@ the change are allowed, wrong bytes and clean short answers never.
 
 import pytest
 
+from adversary.victim import HEADER, MIN, Victim, multipart, single
 from harness import sof1
 from harness.raw import Endpoint
 
 pytestmark = pytest.mark.gateway
 
-HEADER = "sceauh1"
-MIN = 5 * 1024 * 1024
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-
-class Victim:
-    """One object, the bytes the store holds of it, and the readers' side."""
-
-    def __init__(self, front, bucket, key, plain):
-        self.front, self.bucket, self.key, self.plain = front, bucket, key, plain
-        self.store, self.endpoint = front.at_store(), Endpoint.of(front)
-        answer = self.store.get_object(Bucket=bucket, Key=key)
-        self.body, self.header = answer["Body"].read(), answer["Metadata"][HEADER]
-        assert set(answer["Metadata"]) == {HEADER}
-        assert answer["ContentType"] == "application/octet-stream"
-        assert len(self.body) == sof1.stored(len(plain))
-
-    def become(self, body=None, header=None, key=None):
-        """What the store holds from now on."""
-        metadata = {HEADER: self.header if header is None else header}
-        body = self.body if body is None else body
-        self.store.put_object(Bucket=self.bucket, Key=key or self.key, Body=body, Metadata=metadata)
-
-    def read(self, span=None, key=None):
-        """The bytes a reader gets, or None when the read is refused or broken off."""
-        headers = {"range": f"bytes={span[0]}-{span[1]}"} if span else {}
-        answer = self.endpoint.send("GET", f"/{self.bucket}/{key or self.key}", headers=headers)
-        if answer is None or answer.status >= 400:
-            assert answer is None or answer.status in (409, 416) or answer.status >= 500 or answer.code, answer
-            return None
-        assert answer.status == (206 if span else 200)
-        assert len(answer.body) == int(answer.headers["content-length"])
-        return answer.body
-
-    def spans(self):
-        """The first and the last bytes, and the middle."""
-        size = len(self.plain)
-        return [(0, min(3, size - 1)), (size // 2, size // 2), (max(0, size - 4), size - 1)]
-
-    def check(self, what, key=None, ranges_may_be_right=True):
-        """A whole read is refused; ranges are refused or right."""
-        assert self.read(key=key) is None, f"{what}: whole read answered"
-        for first, last in self.spans():
-            got = self.read((first, last), key)
-            if got is not None:
-                assert ranges_may_be_right, f"{what}: range {first}-{last} answered"
-                assert got == self.plain[first : last + 1], f"{what}: range {first}-{last} is wrong"
-
-    def check_right(self):
-        assert self.read() == self.plain
-        for first, last in self.spans():
-            assert self.read((first, last)) == self.plain[first : last + 1]
-
-
-def single(front, bucket, key, plain):
-    front.s3.put_object(Bucket=bucket, Key=key, Body=plain, Metadata={"m": "v"})
-    return Victim(front, bucket, key, plain)
-
-
-def multipart(front, bucket, key, parts):
-    names = {"Bucket": bucket, "Key": key}
-    names["UploadId"] = front.s3.create_multipart_upload(**names)["UploadId"]
-    done = []
-    for number, body in enumerate(parts, 1):
-        etag = front.s3.upload_part(**names, PartNumber=number, Body=body)["ETag"]
-        done.append({"PartNumber": number, "ETag": etag})
-    front.s3.complete_multipart_upload(**names, MultipartUpload={"Parts": done})
-    return Victim(front, bucket, key, b"".join(parts))
 
 
 @pytest.fixture
@@ -97,6 +31,7 @@ def small(plain, home, request, content):
     return victim
 
 
+@pytest.mark.row("T5", "T6")
 def test_no_byte_of_the_stored_body_can_change(small):
     for position in range(len(small.body)):
         changed = bytearray(small.body)
@@ -107,6 +42,7 @@ def test_no_byte_of_the_stored_body_can_change(small):
     small.check_right()
 
 
+@pytest.mark.row("M1")
 def test_no_character_of_the_header_can_change(small):
     for position, character in enumerate(small.header):
         other = ALPHABET[(ALPHABET.index(character) + 1) % 64]
@@ -117,6 +53,7 @@ def test_no_character_of_the_header_can_change(small):
     small.check_right()
 
 
+@pytest.mark.row("M1")
 def test_a_header_of_another_shape_is_refused(small):
     shapes = ["", "A", small.header[:-1], small.header[:-4], small.header + "A", small.header + "AAAA", small.header + "=",
               small.header[: len(small.header) // 2], small.header * 2, "A" * len(small.header)]  # fmt: skip
@@ -127,12 +64,14 @@ def test_a_header_of_another_shape_is_refused(small):
     small.check("no header at all", ranges_may_be_right=False)
 
 
+@pytest.mark.row("G1")
 def test_plaintext_put_into_the_store_is_refused(plain, home):
     plain.at_store().put_object(Bucket=home, Key="foreign", Body=b"never sealed")
     answer = Endpoint.of(plain).send("GET", f"/{home}/foreign")
     assert answer.status >= 400 and b"never sealed" not in answer.body
 
 
+@pytest.mark.row("B1", "B2", "B3", "B4")
 @pytest.mark.parametrize("kind", KINDS)
 def test_objects_cannot_trade_places(plain, home, content, kind):
     one = KINDS[kind](plain, home, "one", content(500, 1))
@@ -168,6 +107,7 @@ def _layout(front, bucket, content, sizes, key="cut"):
     return multipart(front, bucket, key, parts)
 
 
+@pytest.mark.row("T1")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_truncated_at_every_structure(plain, home, content, layout):
     sizes = LAYOUTS[layout]
@@ -182,6 +122,7 @@ def test_truncated_at_every_structure(plain, home, content, layout):
             victim.check(f"cut to {cut} of {len(victim.body)}")
 
 
+@pytest.mark.row("T6")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_extended_objects(plain, home, content, layout):
     victim = _layout(plain, home, content, LAYOUTS[layout])
@@ -192,6 +133,7 @@ def test_extended_objects(plain, home, content, layout):
             victim.check(f"{len(more)} bytes more")
 
 
+@pytest.mark.row("T1")
 def test_flipped_bytes_of_every_structure_of_two_parts(plain, home, content):
     sizes = LAYOUTS["two parts"]
     victim = _layout(plain, home, content, sizes)
@@ -205,6 +147,7 @@ def test_flipped_bytes_of_every_structure_of_two_parts(plain, home, content):
             victim.check(f"byte {position}")
 
 
+@pytest.mark.row("T2", "T3")
 def test_parts_cannot_be_dropped_exchanged_or_borrowed(plain, home, content):
     parts = [content(MIN, seed) for seed in range(3)]
     victim = multipart(plain, home, "parts", [*parts, b"tail"])
@@ -229,6 +172,7 @@ def test_parts_cannot_be_dropped_exchanged_or_borrowed(plain, home, content):
     victim.check_right()
 
 
+@pytest.mark.row("R5")
 def test_attempts_of_one_part_cannot_be_mixed(plain, home, content):
     names = {"Bucket": home, "Key": "mixed"}
     names["UploadId"] = plain.s3.create_multipart_upload(**names)["UploadId"]
@@ -248,6 +192,7 @@ def test_attempts_of_one_part_cannot_be_mixed(plain, home, content):
     victim.check("an earlier attempt of part 1")
 
 
+@pytest.mark.row("B2")
 def test_an_older_version_is_still_whole(plain, home, content):
     """Rollback is not detected (freshness level R0), but an old version never mixes with a new one."""
     old = single(plain, home, "k", content(70_000, 1))
