@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from harness import settings
+from harness import leaks, settings
 from harness.fronts import Front
 from harness.gateway import Dev, Site
 from harness.report import Report
@@ -33,6 +33,14 @@ DIFFERENTIAL = Report()
 def report():
     """What the differential suite finds."""
     return DIFFERENTIAL
+
+
+def pytest_sessionfinish(session):
+    """No log of any gateway of the run has a secret in it, whatever the tests did."""
+    found = leaks.in_logs()
+    if found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nsecrets in logs: {found}")
 
 
 def pytest_terminal_summary(terminalreporter):

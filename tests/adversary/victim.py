@@ -15,10 +15,15 @@ MIN = 5 * 1024 * 1024
 
 
 def security_events(front, since):
-    """Classes of the refusals that the gateway logged after a place in its log."""
+    """Classes of the refusals that the gateway logged after a place in its log; the alarm of many is none."""
     text = front.server.server.log.read_bytes()[since:].decode(errors="replace")
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return re.findall(r"sceau::security.*?\bclass=\"?([a-z-]+)", text)
+    return [kind for kind in re.findall(r"sceau::security.*?\bclass=\"?([a-z-]+)", text) if kind != "alarm"]
+
+
+def alarms(front, since):
+    """How often the alarm of many refusals was logged after a place in the log."""
+    return front.server.server.log.read_bytes()[since:].count(b"many stored objects are refused")
 
 
 def log_place(front):

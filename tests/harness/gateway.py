@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from .process import Server, free_port, wait_until
-from .settings import BINARY
+from .settings import BINARY, LOG_LEVEL
 from .softhsm import KEY_LABEL, LABEL
 
 ACCESS_KEY = "CLIENTACCESSKEY"
@@ -23,6 +23,8 @@ LIMITED_ACCESS_KEY = "LIMITEDACCESSKEY"
 LIMITED_SECRET_KEY = "limited-secret-key-for-tests"
 CONTROL_BUCKET = "sceau-control"
 COMMAND_SECONDS = 120
+# Log files of every gateway of this run, for the scan at its end.
+LOGS = []
 
 
 def require_binary():
@@ -111,7 +113,7 @@ pass_environment = {json.dumps(self.token.pass_environment)}
 credentials = "credentials.toml"
 policy = "policy.toml"
 [log]
-level = "debug"
+level = "{LOG_LEVEL}"
 {more}"""
         )
         return path
@@ -181,6 +183,7 @@ class Gateway:
     def start(self):
         arguments = [require_binary(), "serve", "--config", self.config]
         self.server = Server(self.name, arguments, self.site.folder, self.site.env)
+        LOGS.append(self.server.log)
         self.server.wait_port(self.port, host=self.host)
         wait_until(f"{self.name} ready", lambda: self.admin("/readyz")[0] == 200, 30)
 
@@ -222,6 +225,7 @@ class Dev:
             arguments += ["--data", self.data]
         arguments += ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
         self.server = Server("dev", arguments, self.folder)
+        LOGS.append(self.server.log)
         self.server.wait_port(self.port)
         return self
 

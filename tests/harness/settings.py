@@ -20,6 +20,8 @@ STORES = [name for name in os.environ.get("SCEAU_TEST_STORES", "").split(",") if
 RESULTS = os.environ.get("SCEAU_RESULTS")
 # The slow matrix.
 FULL = os.environ.get("SCEAU_TEST_FULL") == "1"
+# What gateways log: everything, in a full run, whose logs are then searched for secrets.
+LOG_LEVEL = "trace" if FULL else "debug"
 # Sizes of the memory test, in MiB, and the number of transfers at once.
 MEMORY_OBJECT_MIB = int(os.environ.get("SCEAU_TEST_MEMORY_MIB", "6144" if FULL else "96"))
 MEMORY_TRANSFERS = int(os.environ.get("SCEAU_TEST_MEMORY_TRANSFERS", "8"))

@@ -65,6 +65,8 @@ pub async fn objects(gateway: &Gateway, request: &Authorized) -> Result<Answer> 
         .find(|key| !folders::is_expected(gateway, key));
     if odd.is_some() {
         tracing::warn!(
+            target: "sceau::security",
+            class = "listing",
             bucket = bucket.name(),
             entries = rewritten.unsized_count,
             first = odd,
