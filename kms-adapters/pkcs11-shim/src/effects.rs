@@ -78,9 +78,12 @@ fn hang() -> ! {
 
 /// The code that callers get for a failure of the real module. Too short a buffer is no failure.
 pub(crate) fn recode(effects: &[Effect], code: CK_RV) -> CK_RV {
-    let told = effects.iter().find_map(|effect| match effect {
-        Effect::Refuse(told) => Some(*told),
-        _ => None,
+    let told = effects.iter().find_map(|effect| {
+        if let Effect::Refuse(told) = effect {
+            Some(*told)
+        } else {
+            None
+        }
     });
     if code == CKR_OK || code == CKR_BUFFER_TOO_SMALL {
         code
@@ -91,9 +94,12 @@ pub(crate) fn recode(effects: &[Effect], code: CK_RV) -> CK_RV {
 
 /// The flags that a token has on top of its own.
 pub(crate) fn more_flags(effects: &[Effect]) -> u64 {
-    effects.iter().fold(0, |sum, effect| match effect {
-        Effect::Flags(flags) => sum | flags,
-        _ => sum,
+    effects.iter().fold(0, |sum, effect| {
+        if let Effect::Flags(flags) = effect {
+            sum | flags
+        } else {
+            sum
+        }
     })
 }
 
