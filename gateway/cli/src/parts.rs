@@ -243,7 +243,8 @@ impl Provider {
                         ..pkcs11(endpoint, &keys.keyring, Some(scheme))?
                     });
                 }
-                let group = Pkcs11Group::spawn(endpoints).await.map_err(Failure::keys)?;
+                let group = Pkcs11Group::spawn_with(endpoints, config.hedge_after).await;
+                let group = group.map_err(Failure::keys)?;
                 let group = match enrolled_name(keys, config, &group).await {
                     Some(name) => group.named(name),
                     None => group,
@@ -304,6 +305,15 @@ impl Provider {
         match self {
             Self::InsecureLocal(_) | Self::Transit(_) | Self::Kmip(_) | Self::AwsKms(_) => 0,
             Self::Pkcs11(provider) => provider.restarts(),
+        }
+    }
+
+    /// Whether each HSM serves, and how often a second one was asked because the first was late; nothing for
+    /// other providers.
+    pub fn endpoints(&self) -> (Vec<bool>, u64) {
+        match self {
+            Self::InsecureLocal(_) | Self::Transit(_) | Self::AwsKms(_) | Self::Kmip(_) => (Vec::new(), 0),
+            Self::Pkcs11(provider) => (provider.endpoints_up(), provider.hedged()),
         }
     }
 }
@@ -386,6 +396,8 @@ pub fn pkcs11(
         key_id: config.key_id.clone(),
         key_version: config.key_version,
         workers: usize::from(config.workers),
+        weight: config.weight,
+        is_local: config.is_local,
         scheme,
         gcm_iv,
         pin_latch: Some(pin_latch(keyring, 0)),

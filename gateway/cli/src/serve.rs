@@ -174,6 +174,8 @@ async fn count_restarts(provider: Provider, metrics: Arc<Metrics>) {
     loop {
         ticker.tick().await;
         metrics.helper_restarts(provider.helper_restarts());
+        let (up, hedged) = provider.endpoints();
+        metrics.key_endpoints(&up, hedged);
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Call {
     /// Whether a helper had it that did not answer.
     pub(crate) was_sent: bool,
     // Frees its place in the pending table when the call ends, whoever ends it.
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Call {
@@ -42,8 +42,11 @@ impl Call {
     }
 
     pub(crate) fn answer(self, answer: Answer) {
+        let Self { reply, place, .. } = self;
+        // Before the caller can come with the next one.
+        drop(place);
         // The caller may have given up; then the answer is wiped here.
-        let _ = self.reply.send(answer);
+        let _ = reply.send(answer);
     }
 }
 
@@ -154,7 +157,7 @@ impl Calls {
             deadline,
             reply,
             was_sent: false,
-            _place: place,
+            place,
         };
         // The queue is as long as there are places, so it is full never, and closed at the end only.
         self.queue.try_send(call).map_err(|_| KeyError::Unavailable {

@@ -91,6 +91,10 @@ pub struct Pkcs11Config {
     pub scheme: Option<WrapScheme>,
     /// How the token hands out IVs that it made, by its profile: without it `aes-gcm/hsm-iv` is not tried.
     pub gcm_iv: Option<GcmIv>,
+    /// In a group: its share of the requests beside members of the same site; 0 stands by for them.
+    pub weight: u8,
+    /// In a group: whether it is at the gateway's own site, and so asked before those that are not.
+    pub is_local: bool,
     /// How to start the helper.
     pub helper: HelperCommand,
     /// Names of environment variables the vendor's module needs; passed on when they are set. The
@@ -124,6 +128,8 @@ impl Pkcs11Config {
             workers: WORKERS_DEFAULT,
             scheme: None,
             gcm_iv: None,
+            weight: 1,
+            is_local: true,
             helper,
             env_pass: Vec::new(),
             env_set: Vec::new(),

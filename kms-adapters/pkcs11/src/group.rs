@@ -10,28 +10,37 @@
 //! The members' wraps bear one name, the group's: the key has been enrolled once, under the serial number of
 //! the token where it was then, and a copy of it in another token is no other key.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::Poll;
+use std::time::Duration;
 
 use sceau_keys::{SecretKey, Wrap, WrapContext};
 use sceau_kms::{
     BoxFuture, Health, HealthState, KeyError, KeyProvider, KeyStatus, Probe, ProviderInfo, Reason,
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
+use crate::breaker::Breaker;
 use crate::config::{Pkcs11Config, misconfigured};
 use crate::enrol::enrolment_context;
 use crate::provider::{Pkcs11Provider, TokenFacts};
 
 /// Most HSMs in a group.
 pub const ENDPOINTS_MAX: usize = 8;
-/// How long a member that failed is asked last: twice the time that a hung one costs a request.
-const BREAKER_OPEN: Duration = Duration::from_secs(5);
-/// Failures in a row from which a member is asked last. One is enough: a member that hangs would cost every
-/// request half its time.
-const BREAKER_FAILURES: u64 = 1;
+/// How long the first member may take for an unwrap before a second one is asked as well.
+pub const HEDGE_AFTER: Duration = Duration::from_millis(250);
+/// Unwraps that a second member is asked for at a time, because the first one is late. Beyond it the first one
+/// gets half of the time, so that a whole site that is slow does not double the load of the other.
+const HEDGES_MAX: usize = 16;
+/// How often members that rest are tried with a canary, and how long that is waited for.
+const CANARY_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the others are looked at, so that one that nobody asks is known to be away before it is needed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often members that did not start are tried again.
 const START_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for one call of the proof.
@@ -44,10 +53,7 @@ struct Member {
     config: Pkcs11Config,
     /// Set once it was started and proved to hold the key.
     provider: OnceLock<Arc<Pkcs11Provider>>,
-    /// Failures since the last success.
-    failures: AtomicU64,
-    /// When it failed last.
-    failed: Mutex<Option<Instant>>,
+    breaker: Breaker,
 }
 
 impl Member {
@@ -55,33 +61,56 @@ impl Member {
         Self {
             config,
             provider: OnceLock::new(),
-            failures: AtomicU64::new(0),
-            failed: Mutex::new(None),
+            breaker: Breaker::new(),
         }
     }
 
-    /// Whether its turn is after the others'. When its rest is over one caller is told that it is not, and
-    /// the rest begins anew for the others: a member that hangs costs one request its time, not all of them.
-    fn goes_last(&self) -> bool {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.failures.load(Ordering::Relaxed) < BREAKER_FAILURES {
-            return false;
-        }
-        let is_over = failed.is_none_or(|failed| failed.elapsed() >= BREAKER_OPEN);
-        if is_over {
-            *failed = Some(Instant::now());
-        }
-        !is_over
+    /// Its turn, lowest first: members that rest come last, then those of other sites, then those that only
+    /// stand by; among equals the one with the fewest requests for its weight, then the first in the file.
+    fn turn(&self, provider: &Pkcs11Provider) -> (bool, bool, bool, usize) {
+        let weight = usize::from(self.config.weight);
+        let load = provider.queue_depth().saturating_add(1).saturating_mul(1000);
+        (
+            self.breaker.is_open(),
+            !self.config.is_local,
+            weight == 0,
+            load.checked_div(weight).unwrap_or(load),
+        )
     }
+}
 
-    fn note(&self, is_good: bool) {
-        if is_good {
-            self.failures.store(0, Ordering::Relaxed);
-        } else {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+/// One member that was asked and has not answered yet.
+struct Attempt<'a, T> {
+    member: &'a Member,
+    answer: BoxFuture<'a, Result<T, KeyError>>,
+    // Held by those that were asked beside another one.
+    _hedge: Option<SemaphorePermit<'a>>,
+}
+
+/// Waits for whichever answers first; it is taken out.
+async fn first_of<'a, T>(running: &mut Vec<Attempt<'a, T>>) -> (&'a Member, Result<T, KeyError>) {
+    poll_fn(|context| {
+        let answered = running.iter_mut().enumerate().find_map(|(at, attempt)| {
+            match attempt.answer.as_mut().poll(context) {
+                Poll::Ready(outcome) => Some((at, outcome)),
+                Poll::Pending => None,
+            }
+        });
+        match answered {
+            Some((at, outcome)) => Poll::Ready((running.remove(at).member, outcome)),
+            None => Poll::Pending,
         }
-    }
+    })
+    .await
+}
+
+/// How a request may be put to more than one member.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// To a second one soon, and to both at once: asking twice changes nothing.
+    Hedged,
+    /// To the next one when half of the time is over.
+    Plain,
 }
 
 struct Inner {
@@ -89,10 +118,15 @@ struct Inner {
     module_sha256: String,
     /// A wrap that every member must open, and what is in it.
     proof: (Wrap, SecretKey),
+    hedge_after: Duration,
+    hedges: Semaphore,
+    /// How often a second member was asked because the first was late.
+    hedged: AtomicU64,
 }
 
-/// One key in one or several HSMs, as one key provider. The first endpoint is asked first; the next ones
-/// when it fails, or has not answered in half of the time that is left.
+/// One key in one or several HSMs, as one key provider. Members of the local site are asked first, among them the
+/// one with the fewest requests for its weight; the next one when it fails or is late. One that failed is asked
+/// last until its canary comes back.
 pub struct Pkcs11Group {
     inner: Arc<Inner>,
     info: ProviderInfo,
@@ -106,6 +140,14 @@ impl Pkcs11Group {
     /// [`KeyError::Misconfigured`] where the endpoints cannot be of one key; otherwise the first
     /// endpoint's error, when none of them starts.
     pub async fn spawn(configs: Vec<Pkcs11Config>) -> Result<Self, KeyError> {
+        Self::spawn_with(configs, HEDGE_AFTER).await
+    }
+
+    /// As [`Pkcs11Group::spawn`]; a second member is asked for an unwrap that took longer than `hedge_after`.
+    ///
+    /// # Errors
+    /// As [`Pkcs11Group::spawn`].
+    pub async fn spawn_with(configs: Vec<Pkcs11Config>, hedge_after: Duration) -> Result<Self, KeyError> {
         check(&configs)?;
         let members: Vec<_> = configs.into_iter().map(Member::new).collect();
         let mut starting = JoinSet::new();
@@ -134,12 +176,16 @@ impl Pkcs11Group {
             module_sha256: first.module_sha256().to_owned(),
             proof: proof(first).await?,
             members,
+            hedge_after,
+            hedges: Semaphore::new(HEDGES_MAX),
+            hedged: AtomicU64::new(0),
         });
         for (place, provider) in ready {
             inner.admit(place, provider).await;
         }
         if inner.members.len() > 1 {
             tokio::spawn(start_the_rest(Arc::downgrade(&inner)));
+            tokio::spawn(tend(Arc::downgrade(&inner)));
         }
         Ok(Self { inner, info })
     }
@@ -164,6 +210,18 @@ impl Pkcs11Group {
             .providers()
             .map(|(_, provider)| provider.facts())
             .collect()
+    }
+
+    /// How often a second member was asked because the first was late.
+    pub fn hedged(&self) -> u64 {
+        self.inner.hedged.load(Ordering::Relaxed)
+    }
+
+    /// Whether each endpoint serves, as far as is known: it was started, proved, and does not rest after a
+    /// failure.
+    pub fn endpoints_up(&self) -> Vec<bool> {
+        let is_up = |member: &Member| member.provider.get().is_some() && !member.breaker.is_open();
+        self.inner.members.iter().map(is_up).collect()
     }
 
     /// SHA-256 of the first endpoint's module in hexadecimal.
@@ -232,6 +290,31 @@ async fn start_the_rest(group: Weak<Inner>) {
     }
 }
 
+/// Tries members that rest, and looks at the others, until the group is dropped. A request never has to find
+/// out whether a member is well again.
+async fn tend(group: Weak<Inner>) {
+    let mut looked = Instant::now();
+    loop {
+        tokio::time::sleep(CANARY_INTERVAL).await;
+        let Some(inner) = group.upgrade() else { return };
+        let is_look_due = looked.elapsed() >= LOOK_INTERVAL;
+        if is_look_due {
+            looked = Instant::now();
+        }
+        for (place, (member, provider)) in inner.providers().enumerate() {
+            if member.breaker.is_open() {
+                if provider.health(Probe::Canary).await.state == HealthState::Ready {
+                    tracing::info!(endpoint = place, "the HSM of the group serves again");
+                    member.breaker.close();
+                }
+            } else if is_look_due && provider.health(Probe::Shallow).await.state != HealthState::Ready {
+                tracing::warn!(endpoint = place, "an HSM of the group does not answer");
+                member.breaker.open();
+            }
+        }
+    }
+}
+
 /// Whether another HSM may do what this one did not.
 fn may_pass_on(error: &KeyError) -> bool {
     error.is_retryable() || matches!(error, KeyError::NeedsOperator { .. })
@@ -264,38 +347,66 @@ impl Inner {
         members.filter_map(|member| Some((member, member.provider.get()?)))
     }
 
-    /// Asks one member after the other, those that failed just now last.
-    async fn ask<'a, T, F>(&'a self, deadline: Duration, call: F) -> Result<T, KeyError>
+    /// Asks one member, and the next one when it fails or is late; the first good or final answer counts.
+    async fn ask<'a, T, F>(&'a self, deadline: Duration, manner: Manner, call: F) -> Result<T, KeyError>
     where
         F: Fn(&'a Pkcs11Provider, Duration) -> BoxFuture<'a, Result<T, KeyError>>,
     {
         let begun = Instant::now();
         let mut turns: Vec<_> = self.providers().collect();
-        turns.sort_by_cached_key(|(member, _)| member.goes_last());
+        turns.sort_by_cached_key(|(member, provider)| member.turn(provider));
+        let mut turns = turns.into_iter().peekable();
+        let mut running: Vec<Attempt<'a, T>> = Vec::new();
         let mut last = KeyError::Unavailable {
             retry_after: RETRY_SOON,
         };
-        let count = turns.len();
-        for (turn, (member, provider)) in turns.into_iter().enumerate() {
+        loop {
             let left = deadline.saturating_sub(begun.elapsed());
-            // Half for this one, so that a member that hangs leaves time for the next.
-            let is_last = turn.saturating_add(1) >= count;
-            let time = if is_last { left } else { left.mul_f32(0.5) };
-            match call(provider, time).await {
-                Err(error) if may_pass_on(&error) => {
-                    // An expired deadline says nothing about the member.
-                    if !deadline.is_zero() {
-                        member.note(false);
+            if running.is_empty() {
+                let Some((member, provider)) = turns.next() else {
+                    return Err(last);
+                };
+                let answer = call(provider, left);
+                running.push(Attempt {
+                    member,
+                    answer,
+                    _hedge: None,
+                });
+            }
+            let hedge = match manner {
+                Manner::Hedged => self.hedges.try_acquire().ok(),
+                Manner::Plain => None,
+            };
+            let patience = match hedge {
+                Some(_) => self.hedge_after.min(left.mul_f32(0.5)),
+                None => left.mul_f32(0.5),
+            };
+            let late = Instant::now().checked_add(patience).ok_or(KeyError::Internal)?;
+            tokio::select! {
+                (member, outcome) = first_of(&mut running) => match outcome {
+                    Err(error) if may_pass_on(&error) => {
+                        // An expired deadline says nothing about the member.
+                        if !deadline.is_zero() {
+                            member.breaker.failed();
+                        }
+                        last = error;
                     }
-                    last = error;
-                }
-                answer => {
-                    member.note(true);
-                    return answer;
+                    answer => {
+                        member.breaker.succeeded();
+                        // Whoever was asked before it and is still at it was late.
+                        running.iter().for_each(|attempt| attempt.member.breaker.was_late());
+                        return answer;
+                    }
+                },
+                () = sleep_until(late), if turns.peek().is_some() => {
+                    if let Some((member, provider)) = turns.next() {
+                        self.hedged.fetch_add(1, Ordering::Relaxed);
+                        let left = deadline.saturating_sub(begun.elapsed());
+                        running.push(Attempt { member, answer: call(provider, left), _hedge: hedge });
+                    }
                 }
             }
         }
-        Err(last)
     }
 
     async fn look(&self, probe: Probe) -> Health {
@@ -327,7 +438,10 @@ impl KeyProvider for Pkcs11Group {
     }
 
     fn describe(&self) -> BoxFuture<'_, Result<KeyStatus, KeyError>> {
-        Box::pin(self.inner.ask(PROOF_TIME, |provider, _| provider.describe()))
+        Box::pin(
+            self.inner
+                .ask(PROOF_TIME, Manner::Plain, |provider, _| provider.describe()),
+        )
     }
 
     fn wrap<'a>(
@@ -338,7 +452,7 @@ impl KeyProvider for Pkcs11Group {
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Wrap, KeyError>> {
         Box::pin(async move {
-            let made = self.inner.ask(deadline, move |provider, time| {
+            let made = self.inner.ask(deadline, Manner::Plain, move |provider, time| {
                 provider.wrap(key, context, reason, time)
             });
             Ok(Wrap {
@@ -355,16 +469,15 @@ impl KeyProvider for Pkcs11Group {
         reason: Reason,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<SecretKey, KeyError>> {
-        Box::pin(self.inner.ask(deadline, move |provider, time| {
+        Box::pin(self.inner.ask(deadline, Manner::Hedged, move |provider, time| {
             provider.unwrap(wrap, context, reason, time)
         }))
     }
 
     fn random(&self, bytes: usize) -> BoxFuture<'_, Result<Zeroizing<Vec<u8>>, KeyError>> {
-        Box::pin(
-            self.inner
-                .ask(PROOF_TIME, move |provider, _| provider.random(bytes)),
-        )
+        Box::pin(self.inner.ask(PROOF_TIME, Manner::Plain, move |provider, _| {
+            provider.random(bytes)
+        }))
     }
 
     fn health(&self, probe: Probe) -> BoxFuture<'_, Health> {

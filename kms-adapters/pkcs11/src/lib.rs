@@ -12,6 +12,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
+mod breaker;
 mod calls;
 mod config;
 mod enrol;
@@ -29,7 +30,7 @@ mod terminal;
 pub use config::{HelperCommand, PinSource, Pkcs11Config, TokenSelection, WORKERS_DEFAULT, WORKERS_MAX};
 pub use enrol::{Enrolment, GeneratedKey, Trial, enrolment_context, generate_kek, module_digest, probe};
 pub use frame::GcmIv;
-pub use group::{ENDPOINTS_MAX, Pkcs11Group};
+pub use group::{ENDPOINTS_MAX, HEDGE_AFTER, Pkcs11Group};
 pub use helper::helper_main;
 pub use profile::{Basis, PROFILES, Profile};
 pub use provider::{Pkcs11Provider, TokenFacts};

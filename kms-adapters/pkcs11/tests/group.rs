@@ -128,3 +128,101 @@ async fn a_group_starts_with_what_is_there() {
         "alone it is an error"
     );
 }
+
+/// Unwraps, one after the other; how long the slowest took.
+async fn slowest(group: &Pkcs11Group, wrap: &sceau_keys::Wrap, key: &SecretKey, count: usize) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..count {
+        let begun = Instant::now();
+        let back = group.unwrap(wrap, &context(), Reason::ClientRead, TIME).await;
+        assert!(back.is_ok_and(|back| back.ct_eq(key)));
+        slowest = slowest.max(begun.elapsed());
+    }
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_hsm_is_asked_when_the_first_is_late_and_the_first_rests_when_it_stays_late() {
+    let (Some((one, first)), Some((two, second))) = (site(7), site(7)) else {
+        return;
+    };
+    let group = Pkcs11Group::spawn(vec![first, second]).await.unwrap();
+    let key = SecretKey::new([0x42; 32]);
+    let wrap = group
+        .wrap(&key, &context(), Reason::ClientWrite, TIME)
+        .await
+        .unwrap();
+    let unasked = two.calls("C_DecryptInit");
+    slowest(&group, &wrap, &key, 10).await;
+    assert_eq!(group.hedged(), 0, "nobody is late");
+    assert_eq!(
+        two.calls("C_DecryptInit"),
+        unasked,
+        "the first in the file is asked first"
+    );
+    one.faults("C_DecryptInit delay=1500\n");
+    let (begun, mut late) = (Instant::now(), Duration::ZERO);
+    while group.endpoints_up() != [false, true] {
+        late = late.max(slowest(&group, &wrap, &key, 12).await);
+        assert!(begun.elapsed() < Duration::from_secs(15), "it is asked for ever");
+    }
+    eprintln!("one of two HSMs takes 1.5 s: slowest answer {late:?}");
+    assert!(late < Duration::from_millis(1400), "{late:?}");
+    // Three late answers in a row are enough: all others did not wait for it.
+    assert!((3..=5).contains(&group.hedged()), "{}", group.hedged());
+    one.faults("");
+    let begun = Instant::now();
+    while group.endpoints_up() != [true, true] {
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "its canary does not close the breaker"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_local_site_comes_first_and_weights_share_its_load() {
+    let (Some((far, first)), Some((big, second)), Some((small, third))) = (site(7), site(7), site(7)) else {
+        return;
+    };
+    let first = Pkcs11Config {
+        is_local: false,
+        ..first
+    };
+    let second = Pkcs11Config { weight: 3, ..second };
+    let group = Arc::new(Pkcs11Group::spawn(vec![first, second, third]).await.unwrap());
+    let key = SecretKey::new([0x42; 32]);
+    let wrap = group
+        .wrap(&key, &context(), Reason::ClientWrite, TIME)
+        .await
+        .unwrap();
+    let all = [&far, &big, &small];
+    let calls = || all.map(|hsm| hsm.calls("C_DecryptInit"));
+    let before = calls();
+    // Slow enough to have requests under way, quick enough for no hedge.
+    big.faults("C_DecryptInit delay=40\n");
+    small.faults("C_DecryptInit delay=40\n");
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (group, wrap) = (Arc::clone(&group), wrap.clone());
+        clients.spawn(async move {
+            for _ in 0..25 {
+                let back = group.unwrap(&wrap, &context(), Reason::ClientRead, TIME).await;
+                assert!(back.is_ok());
+            }
+        });
+    }
+    clients.join_all().await;
+    let after = calls();
+    let [far_asked, big_asked, small_asked] = [0, 1, 2].map(|at: usize| after[at] - before[at]);
+    eprintln!("of 100 unwraps, four at once: far {far_asked}, weight 3 {big_asked}, weight 1 {small_asked}");
+    assert_eq!(far_asked, 0, "the other site is for when this one fails");
+    assert!(big_asked > small_asked && small_asked > 0);
+    // Without its own site the gateway goes to the other one, at once after the first failure.
+    big.faults("* code=CKR_DEVICE_REMOVED\n");
+    small.faults("* code=CKR_DEVICE_REMOVED\n");
+    let slowest = slowest(&group, &wrap, &key, 6).await;
+    eprintln!("the local site is away: slowest answer {slowest:?}");
+    assert!(far.calls("C_DecryptInit") > after[0]);
+}

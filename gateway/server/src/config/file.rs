@@ -133,6 +133,10 @@ pub(super) struct FilePkcs11 {
     pub(super) profile: Option<String>,
     #[serde(default)]
     pub(super) pass_environment: Vec<String>,
+    pub(super) site: Option<String>,
+    pub(super) local_site: Option<String>,
+    pub(super) weight: Option<u8>,
+    pub(super) hedge_after: Option<DurationText>,
     #[serde(default)]
     pub(super) endpoint: Vec<FileEndpoint>,
 }
@@ -149,6 +153,8 @@ pub(super) struct FileEndpoint {
     pub(super) pin_file: Option<PathBuf>,
     pub(super) workers: Option<u16>,
     pub(super) profile: Option<String>,
+    pub(super) site: Option<String>,
+    pub(super) weight: Option<u8>,
     #[serde(default)]
     pub(super) pass_environment: Vec<String>,
 }

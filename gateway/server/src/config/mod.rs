@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod key_uri;
 mod kmip;
+mod pkcs11;
 mod resolve;
 mod secret_file;
 mod secret_source;
@@ -233,7 +234,13 @@ pub struct Pkcs11Config {
     /// Environment variables the helper process inherits (vendor configuration paths); all others
     /// are withheld.
     pub pass_environment: Vec<String>,
-    /// Further HSMs that hold the same key, in order of preference; each says where it is, and has the key
+    /// Beside other HSMs of the same site: its share of the requests; 0 stands by for them. Default 1.
+    pub weight: u8,
+    /// Whether it is asked before HSMs of other sites. Default: all are.
+    pub is_local: bool,
+    /// After how long a second HSM is asked for an unwrap that the first has not answered. Default 250 ms.
+    pub hedge_after: Duration,
+    /// Further HSMs that hold the same key; among equals the first is preferred; each says where it is, and has the key
     /// label, version and scheme of this one, and no endpoints of its own.
     pub endpoints: Vec<Pkcs11Config>,
 }

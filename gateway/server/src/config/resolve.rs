@@ -8,21 +8,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
-use sceau_keys::WrapScheme;
-
 use super::file::{
-    FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FilePkcs11,
-    FileProvider, FileStore, FileTransit,
+    FileConfig, FileCredentials, FileCredentialsSource, FileKeys, FileLimits, FileListen, FileProvider,
+    FileStore, FileTransit,
 };
-use super::key_uri::KeyUri;
 use super::sts::{self, FileSts};
 use super::suggestion::with_suggestion;
 use super::units::DurationText;
 use super::{
     AccessConfig, Config, ConfigError, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig,
-    LimitsConfig, ListenConfig, LogConfig, LogFormat, Pkcs11Config, Problem, ProviderConfig, SecretSource,
-    StoreSection, StsConfig, TlsFiles, TransitConfig,
+    LimitsConfig, ListenConfig, LogConfig, LogFormat, Problem, ProviderConfig, SecretSource, StoreSection,
+    StsConfig, TlsFiles, TransitConfig,
 };
 
 /// Longest name of a region, in bytes.
@@ -119,7 +115,7 @@ impl Resolver<'_> {
         self.folder.join(path)
     }
 
-    fn secret(&mut self, key: &'static str, written: &Path) -> SecretSource {
+    pub(super) fn secret(&mut self, key: &'static str, written: &Path) -> SecretSource {
         SecretSource::parse(written, self.folder).unwrap_or_else(|why| {
             self.problem(key, why);
             SecretSource::Prompt
@@ -368,144 +364,6 @@ impl Resolver<'_> {
             );
         }
         Some(writes)
-    }
-
-    fn pkcs11(&mut self, mut file: FilePkcs11) -> Option<Pkcs11Config> {
-        let further = std::mem::take(&mut file.endpoint);
-        if further.len() > 7 {
-            self.problem("keys.pkcs11.endpoint", "a key is in 8 HSMs at most");
-        }
-        let mut first = self.pkcs11_endpoint(file)?;
-        let (key_label, key_version) = (first.key_label.clone(), first.key_version);
-        let scheme = first.scheme.map(|scheme| scheme.name().to_owned());
-        for endpoint in further {
-            let endpoint = self.pkcs11_endpoint(FilePkcs11 {
-                uri: endpoint.uri,
-                module: endpoint.module,
-                token_serial: endpoint.token_serial,
-                token_label: endpoint.token_label,
-                key_label: Some(key_label.clone()),
-                key_id: endpoint.key_id,
-                key_version: Some(key_version),
-                pin_file: endpoint.pin_file,
-                workers: endpoint.workers,
-                scheme: scheme.clone(),
-                profile: endpoint.profile,
-                pass_environment: endpoint.pass_environment,
-                endpoint: Vec::new(),
-            });
-            first.endpoints.extend(endpoint);
-        }
-        if first
-            .all()
-            .filter(|endpoint| endpoint.pin == SecretSource::Prompt)
-            .count()
-            > 1
-        {
-            self.problem(
-                "keys.pkcs11.pin_file",
-                "only one PIN can be asked for; credentials are, outside of the unit that has them",
-            );
-        }
-        Some(first)
-    }
-
-    /// What a URI names, put where the single settings would be.
-    fn read_uri(&mut self, file: &mut FilePkcs11) {
-        let Some(uri) = file.uri.take() else { return };
-        let named = match KeyUri::parse(&uri) {
-            Ok(named) => named,
-            Err(wrong) => return self.problem("keys.pkcs11.uri", wrong),
-        };
-        let mut is_twice = false;
-        let mut fill = |place: &mut Option<String>, value: Option<String>| {
-            is_twice |= place.is_some() && value.is_some() && *place != value;
-            *place = value.or(place.take());
-        };
-        fill(&mut file.token_label, named.token_label);
-        fill(&mut file.token_serial, named.token_serial);
-        fill(&mut file.key_label, named.key_label);
-        fill(&mut file.key_id, named.key_id);
-        for (place, value) in [
-            (&mut file.module, named.module),
-            (&mut file.pin_file, named.pin_file),
-        ] {
-            is_twice |= place.is_some() && value.is_some();
-            *place = value.or(place.take());
-        }
-        if is_twice {
-            self.problem(
-                "keys.pkcs11.uri",
-                "names something that another setting names as well",
-            );
-        }
-    }
-
-    /// A setting that must be there, by itself or in the URI.
-    fn needed<T: Default>(&mut self, name: &'static str, value: Option<T>) -> T {
-        if value.is_none() {
-            self.problem(name, "is missing, here and in the uri");
-        }
-        value.unwrap_or_default()
-    }
-
-    /// One HSM.
-    fn pkcs11_endpoint(&mut self, mut file: FilePkcs11) -> Option<Pkcs11Config> {
-        self.read_uri(&mut file);
-        let module = self.needed("keys.pkcs11.module", file.module.take());
-        let key_label = self.needed("keys.pkcs11.key_label", file.key_label.take());
-        let pin_file = self.needed("keys.pkcs11.pin_file", file.pin_file.take());
-        if file.token_serial.is_none() && file.token_label.is_none() {
-            self.problem(
-                "keys.pkcs11",
-                "name the token by token_serial, token_label or both",
-            );
-        }
-        if !module.as_os_str().is_empty() && !module.is_absolute() {
-            // A search path would let whoever controls it load code next to the PIN.
-            self.problem("keys.pkcs11.module", "must be an absolute path");
-        }
-        let key_id = file
-            .key_id
-            .as_ref()
-            .map(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()));
-        if matches!(key_id, Some(Err(_))) {
-            self.problem("keys.pkcs11.key_id", "is not hexadecimal");
-        }
-        if file.key_version == Some(0) {
-            self.problem("keys.pkcs11.key_version", "versions count from 1");
-        }
-        if !matches!(file.workers, None | Some(1..=64)) {
-            self.problem("keys.pkcs11.workers", "must be between 1 and 64");
-        }
-        let scheme = file.scheme.as_deref().map(WrapScheme::from_name);
-        if matches!(
-            scheme,
-            Some(
-                None | Some(
-                    WrapScheme::Transit
-                        | WrapScheme::KmipGcm
-                        | WrapScheme::AwsKms
-                        | WrapScheme::InsecureLocal
-                )
-            )
-        ) {
-            self.problem("keys.pkcs11.scheme", "is no scheme of docs/format/ section 9.1");
-        }
-        Some(Pkcs11Config {
-            scheme: scheme.flatten(),
-            profile: file.profile,
-            module,
-            token_serial: file.token_serial,
-            token_label: file.token_label,
-            key_label,
-            key_id: file.key_id,
-            key_version: file.key_version.unwrap_or(1),
-            pin: self.secret("keys.pkcs11.pin_file", &pin_file),
-            workers: file.workers.unwrap_or(8),
-            pass_environment: file.pass_environment,
-            endpoints: Vec::new(),
-        })
     }
 
     fn transit(&mut self, file: FileTransit) -> Option<TransitConfig> {

@@ -410,3 +410,24 @@ fn a_secret_file_that_others_can_read_is_refused_with_its_mode() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(read_secret(&path).err().unwrap().id(), "E-CONF-006");
 }
+
+#[test]
+fn sites_and_weights_of_several_hsms_are_read() {
+    let sample = std::fs::read_to_string(SAMPLE).unwrap();
+    let more =
+        "key_label = \"sceau-kek\"\nsite = \"paris\"\nlocal_site = \"LOCAL\"\nhedge_after = \"80ms\"\n";
+    let further = "\n[[keys.pkcs11.endpoint]]\nmodule = \"/m.so\"\ntoken_serial = \"1\"\npin_file = \"p\"\nsite = \"lyon\"\nweight = 0\n\n[access]\n";
+    let text = sample
+        .replace("key_label = \"sceau-kek\"\n", more)
+        .replace("\n[access]\n", further);
+    let parse = |local: &str| Config::parse(&text.replace("LOCAL", local), Path::new(SAMPLE));
+    let config = parse("lyon").unwrap_or_else(|error| panic!("{error}"));
+    let ProviderConfig::Pkcs11(hsm) = &config.keys.provider else {
+        panic!("an HSM")
+    };
+    let told: Vec<_> = hsm.all().map(|one| (one.is_local, one.weight)).collect();
+    assert_eq!(told, [(false, 1), (true, 0)]);
+    assert_eq!(hsm.hedge_after, std::time::Duration::from_millis(80));
+    let refused = parse("nice").unwrap_err().to_string();
+    assert!(refused.contains("keys.pkcs11.local_site"), "{refused}");
+}

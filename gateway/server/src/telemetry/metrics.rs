@@ -77,6 +77,8 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reload_success: prometheus::IntGaugeVec,
     helper_restarts: IntGauge,
+    key_endpoint_up: prometheus::IntGaugeVec,
+    key_hedges: IntGauge,
     access_log_records: IntCounter,
     dev_mode: IntGauge,
 }
@@ -206,6 +208,15 @@ impl Metrics {
             helper_restarts: make.gauge(
                 "sceau_helper_restarts",
                 "Times the key provider's helper process was started again since start.",
+            )?,
+            key_endpoint_up: make.gauges(
+                "sceau_key_endpoint_up",
+                "1 if the HSM in this place of the configuration serves, 0 if it is away or asked last.",
+                &["endpoint"],
+            )?,
+            key_hedges: make.gauge(
+                "sceau_key_hedges",
+                "Times a second HSM was asked because the first was late, since start.",
             )?,
             access_log_records: make.counter(
                 "sceau_access_log_records_total",
@@ -435,6 +446,15 @@ impl Metrics {
     /// The key provider's helper process was restarted this many times so far.
     pub fn helper_restarts(&self, count: u64) {
         self.helper_restarts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether each HSM of the configuration serves, and how often a second one was asked so far.
+    pub fn key_endpoints(&self, up: &[bool], hedged: u64) {
+        for (place, is_up) in up.iter().enumerate() {
+            let gauge = self.key_endpoint_up.with_label_values(&[&place.to_string()]);
+            gauge.set(i64::from(*is_up));
+        }
+        self.key_hedges.set(i64::try_from(hedged).unwrap_or(i64::MAX));
     }
 
     /// Whether keys are software keys for development.
