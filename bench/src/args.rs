@@ -57,9 +57,9 @@ pub enum Command {
     /// Loads one endpoint
     #[command(after_help = AFTER_HELP, after_long_help = [AFTER_HELP, "\n\n", RUN_EXAMPLES].concat())]
     Run {
-        /// Where the requests go: http[s]://host[:port][/bucket]
-        #[arg(long, value_name = "URL")]
-        endpoint: String,
+        /// Where the requests go: [NAME=]http[s]://host[:port][/bucket]
+        #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
+        endpoint: (String, String),
         /// Load and reports.
         #[command(flatten)]
         options: Options,
@@ -244,6 +244,9 @@ pub struct Options {
     /// A request that takes longer has failed
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
     pub timeout: Duration,
+    /// Each connection moves at most so many content bytes a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub throttle: Option<u64>,
     /// Reads compare lengths only, not bytes
     #[arg(long)]
     pub no_verify: bool,
@@ -315,6 +318,9 @@ impl Options {
         if self.timeout.is_zero() {
             return Err("--timeout must not be zero".to_owned());
         }
+        if self.throttle == Some(0) {
+            return Err("--throttle must not be zero".to_owned());
+        }
         if self.part_size == 0 || self.range_size == 0 {
             return Err("--part-size and --range-size must not be zero".to_owned());
         }
@@ -371,6 +377,13 @@ fn parse_named(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn parse_endpoint(text: &str) -> Result<(String, String), String> {
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => Ok(("endpoint".to_owned(), text.to_owned())),
+        false => parse_named(text),
+    }
+}
+
 fn parse_process(text: &str) -> Result<(String, u32), String> {
     let (name, pid) = parse_named(text)?;
     let pid = pid.parse().map_err(|_| "not a process id".to_owned())?;
@@ -400,6 +413,14 @@ mod tests {
         assert!(parse("run put --endpoint http://h --bucket b --arrival poisson").is_err());
         assert!(parse("run put --endpoint http://h --bucket b --rate 0").is_err());
         assert!(parse("run put --endpoint http://h --bucket b --requests 5").is_ok());
+    }
+
+    #[test]
+    fn the_only_endpoint_may_have_a_name() {
+        let pair = |name: &str, url: &str| Ok((name.to_owned(), url.to_owned()));
+        assert_eq!(parse_endpoint("http://h/b"), pair("endpoint", "http://h/b"));
+        assert_eq!(parse_endpoint("x=https://h"), pair("x", "https://h"));
+        assert!(parse_endpoint("h:80").is_err());
     }
 
     #[test]

@@ -7,13 +7,15 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use sceau_s3wire::checksum::{Algorithm, Hasher};
 use sceau_s3wire::payload::ChunkEncoder;
 use sha2::{Digest, Sha256};
+use tokio::time::Sleep;
 
 use crate::content::Content;
 
@@ -181,14 +183,45 @@ pub struct Outgoing {
     framing: Option<(ChunkEncoder, Hasher)>,
     queue: VecDeque<Bytes>,
     left: u64,
+    throttle: Option<Throttle>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Keeps to a rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Throttle {
+    bytes_per_second: u64,
+    start: Instant,
+    moved: u64,
+}
+
+impl Throttle {
+    /// From now on.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self {
+            bytes_per_second,
+            start: Instant::now(),
+            moved: 0,
+        }
+    }
+
+    /// Counts bytes; gives when the next ones may move.
+    pub fn count(&mut self, bytes: usize) -> Instant {
+        self.moved = self.moved.saturating_add(bytes as u64);
+        let due = Duration::from_secs_f64(self.moved as f64 / self.bytes_per_second.max(1) as f64);
+        self.start.checked_add(due).unwrap_or(self.start)
+    }
 }
 
 impl Outgoing {
     /// The payload as it is.
-    pub fn plain(payload: Payload) -> Self {
+    pub fn plain(payload: Payload, throttle: Option<u64>) -> Self {
         Self {
+            throttle: throttle.map(Throttle::new),
+            pause: None,
             left: payload.length(),
             piece_bytes: match payload {
+                Payload::Ready(_) if throttle.is_some() => PIECE_BYTES,
                 Payload::Drawn { .. } => PIECE_BYTES,
                 Payload::Empty | Payload::Ready(_) => u64::MAX,
             },
@@ -199,8 +232,10 @@ impl Outgoing {
     }
 
     /// The payload in chunks; `wire_length` comes from [`Framing::wire_length`].
-    pub fn chunked(payload: Payload, encoder: ChunkEncoder, wire_length: u64) -> Self {
+    pub fn chunked(payload: Payload, encoder: ChunkEncoder, wire_length: u64, throttle: Option<u64>) -> Self {
         Self {
+            throttle: throttle.map(Throttle::new),
+            pause: None,
             payload,
             piece_bytes: CHUNK_BYTES,
             framing: Some((encoder, Hasher::new(TRAILER_ALGORITHM))),
@@ -231,14 +266,22 @@ impl Body for Outgoing {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
         if self.queue.is_empty() {
             self.step();
         }
         let piece = self.queue.pop_front();
         let length = piece.as_ref().map_or(0, |piece| piece.len() as u64);
         self.left = self.left.saturating_sub(length);
+        if let Some(throttle) = &mut self.throttle {
+            let next = throttle.count(usize::try_from(length).unwrap_or(0));
+            self.pause = Some(Box::pin(tokio::time::sleep_until(next.into())));
+        }
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
@@ -275,7 +318,18 @@ mod tests {
         let whole = content.bytes_at(7, length as usize);
         assert_eq!(drawn.sha256(), <[u8; 32]>::from(Sha256::digest(&whole)));
         assert_eq!(drawn.md5(), checksum::md5_base64(&whole));
-        assert!(collect(Outgoing::plain(drawn)) == whole);
+        assert!(collect(Outgoing::plain(drawn, None)) == whole);
+    }
+
+    #[tokio::test]
+    async fn a_throttled_body_takes_its_time() {
+        use http_body_util::BodyExt;
+        let start = Instant::now();
+        let payload = Payload::of(Content::new(1, 2), 0, 1 << 20);
+        let body = Outgoing::plain(payload, Some(8 << 20));
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 1 << 20);
+        // The last piece leaves when those before it had their time.
+        assert!(start.elapsed() >= Duration::from_millis(109));
     }
 
     #[test]
@@ -287,7 +341,7 @@ mod tests {
             };
             let payload = Payload::of(Content::new(1, 2), 0, length);
             let wire = framing.wire_length(length);
-            let body = Outgoing::chunked(payload, ChunkEncoder::unsigned_with_trailer(), wire);
+            let body = Outgoing::chunked(payload, ChunkEncoder::unsigned_with_trailer(), wire, None);
             assert_eq!(collect(body).len() as u64, wire, "{length}");
         }
     }

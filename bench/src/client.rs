@@ -20,7 +20,7 @@ use sceau_s3wire::xml::{
     CompletedUpload, InitiatedUpload, ListPage, StoreAnswer, parse_error, write_completed_parts,
 };
 
-use crate::body::{Outgoing, Payload};
+use crate::body::{Outgoing, Payload, Throttle};
 use crate::content::Content;
 use crate::target::{Call, Target, document};
 
@@ -119,9 +119,9 @@ impl Connection {
 
     /// Reads an object and compares it.
     pub async fn get(&mut self, key: &str, content: Content, size: u64) -> Result<(), Fault> {
-        let is_verified = self.is_verified;
+        let (is_verified, throttle) = (self.is_verified, self.target.throttle);
         self.exchange(Call::new(Method::GET, key), async |answer| {
-            compared(answer, is_verified.then_some(content), 0, size).await
+            compared(answer, is_verified.then_some(content), 0, size, throttle).await
         })
         .await
     }
@@ -134,7 +134,7 @@ impl Connection {
         offset: u64,
         length: u64,
     ) -> Result<(), Fault> {
-        let is_verified = self.is_verified;
+        let (is_verified, throttle) = (self.is_verified, self.target.throttle);
         let mut call = Call::new(Method::GET, key);
         let last = offset.saturating_add(length).saturating_sub(1);
         call.headers
@@ -143,7 +143,7 @@ impl Connection {
             if answer.status() != 206 {
                 return Err(Fault::Answer);
             }
-            compared(answer, is_verified.then_some(content), offset, length).await
+            compared(answer, is_verified.then_some(content), offset, length, throttle).await
         })
         .await
     }
@@ -373,8 +373,10 @@ async fn compared(
     content: Option<Content>,
     offset: u64,
     size: u64,
+    throttle: Option<u64>,
 ) -> Result<(), Fault> {
     let mut body = answer.into_body();
+    let mut throttle = throttle.map(Throttle::new);
     let mut got = 0_u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Fault::Transport)?;
@@ -390,6 +392,9 @@ async fn compared(
             return Err(Fault::Length(end));
         }
         got = end;
+        if let Some(throttle) = &mut throttle {
+            tokio::time::sleep_until(throttle.count(data.len()).into()).await;
+        }
     }
     if got == size {
         Ok(())

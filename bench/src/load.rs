@@ -22,6 +22,8 @@ use crate::target::Target;
 
 /// Pause of a worker after a failure, so that a refusing endpoint is not flooded.
 const FAULT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a worker that waits for its turn takes to see that there is none any more.
+const STOP_POLL: Duration = Duration::from_millis(200);
 /// How often deleting is tried before objects are reported as left behind.
 const CLEAN_ROUNDS: usize = 3;
 
@@ -316,7 +318,13 @@ impl Phase {
 
     async fn take(&self) -> Option<(u64, Option<Instant>)> {
         if let Some(pacer) = &self.pacer {
-            let intended = pacer.ticket().await?;
+            let intended = loop {
+                match tokio::time::timeout(STOP_POLL, pacer.ticket()).await {
+                    Ok(ticket) => break ticket?,
+                    Err(_) if self.is_over() => return None,
+                    Err(_) => {}
+                }
+            };
             if self.is_over() {
                 return None;
             }

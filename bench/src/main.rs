@@ -55,10 +55,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run { endpoint, options } => {
-            let name = "endpoint".to_owned();
-            load(&[(name, endpoint)], 1, &options)
-        }
+        Command::Run { endpoint, options } => load(&[endpoint], 1, &options),
         Command::Ab {
             endpoints,
             rounds,

@@ -136,9 +136,12 @@ impl Mix {
     }
 }
 
-/// As it is written on the command line.
+/// The only operation, or a mix as it is written on the command line.
 impl std::fmt::Display for Mix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let [(verb, _)] = self.weights.as_slice() {
+            return f.write_str(verb.name());
+        }
         for (number, (verb, weight)) in self.weights.iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
             write!(f, "{comma}{}={weight}", verb.name())?;
@@ -180,6 +183,7 @@ mod tests {
         ] {
             assert!(Mix::parse(bad).is_err(), "{bad}");
         }
+        assert_eq!(Mix::only(Verb::Get).to_string(), "get");
         assert_eq!(
             Mix::parse("put=2,delete=1").unwrap().to_string(),
             "put=2,delete=1"

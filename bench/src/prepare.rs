@@ -191,6 +191,7 @@ fn target(name: &str, url: &str, options: &Options) -> Result<Target, String> {
         timeout: options.timeout,
         mode: options.mode,
         content_md5: options.content_md5,
+        throttle: options.throttle,
     })
 }
 

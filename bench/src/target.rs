@@ -91,6 +91,8 @@ pub struct Target {
     pub mode: Mode,
     /// Whether writes carry `Content-MD5`.
     pub content_md5: bool,
+    /// Most content bytes that a connection moves a second.
+    pub throttle: Option<u64>,
 }
 
 /// A request to make.
@@ -164,7 +166,10 @@ impl Target {
         }
         let (target, body) = if mode == Mode::Presigned {
             let query = self.presign(&call.method, &path, &query, &headers)?;
-            (format!("{path}?{query}"), Outgoing::plain(call.payload))
+            (
+                format!("{path}?{query}"),
+                Outgoing::plain(call.payload, self.throttle),
+            )
         } else {
             let hash = mode.hash(&call.payload);
             let body = self.sign(
@@ -218,10 +223,10 @@ impl Target {
             PayloadHash::StreamingSignedTrailer => ChunkEncoder::signed_with_trailer(seed),
             PayloadHash::StreamingUnsignedTrailer => ChunkEncoder::unsigned_with_trailer(),
             PayloadHash::Empty | PayloadHash::Sha256(_) | PayloadHash::Unsigned => {
-                return Ok(Outgoing::plain(payload));
+                return Ok(Outgoing::plain(payload, self.throttle));
             }
         };
-        Ok(Outgoing::chunked(payload, encoder, wire_length))
+        Ok(Outgoing::chunked(payload, encoder, wire_length, self.throttle))
     }
 
     fn presign(

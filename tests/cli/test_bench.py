@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import subprocess
+import urllib.request
 import xml.etree.ElementTree as xml
 
 import jsonschema
@@ -186,7 +187,8 @@ def test_the_null_store_gives_back_what_a_client_wrote(front, tmp_path, content)
     store = Server("null-client", [TOOL, "null-store"], tmp_path)
     try:
         wait_until("the null store", lambda: "listening" in store.tail(), 10)
-        s3 = boto(store.tail().split()[-1], ACCESS_KEY, SECRET_KEY)
+        url = store.tail().split()[-1]
+        s3 = boto(url, ACCESS_KEY, SECRET_KEY)
         data = content(700_001, 1)
         s3.put_object(Bucket="bench", Key="a b", Body=data, Metadata={"m": "v"}, IfNoneMatch="*")
         with pytest.raises(s3.exceptions.ClientError, match="PreconditionFailed"):
@@ -195,6 +197,8 @@ def test_the_null_store_gives_back_what_a_client_wrote(front, tmp_path, content)
         assert answer["Body"].read() == data and answer["Metadata"] == {"m": "v"}
         part = s3.get_object(Bucket="bench", Key="a b", Range="bytes=262100-600000")
         assert part["Body"].read() == data[262100:600001]
+        with urllib.request.urlopen(f"{url}/-/requests") as answer:
+            assert json.load(answer) == {"GET object": 2, "PUT object": 2}
         s3.delete_object(Bucket="bench", Key="a b")
         assert s3.list_objects_v2(Bucket="bench")["KeyCount"] == 0
     finally:

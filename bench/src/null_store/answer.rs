@@ -26,6 +26,8 @@ use super::receive::{self, Content, Unreceived};
 use super::reply::{Answer, Pieces, document, empty, error};
 use super::shelf::{Condition, Object, Page, Pending, Shelf, tag};
 
+/// Where the numbers of requests are read; no bucket has so short a name.
+const COUNTS_PATH: &str = "/-/requests";
 /// Most entries of one page, S3's limit.
 const PAGE_ENTRIES_MAX: usize = 1000;
 /// Headers of a write that come back with reads, besides `x-amz-meta-`.
@@ -63,7 +65,31 @@ impl Named {
     }
 }
 
+/// The kind of a request, as it is counted.
+fn kind(head: &Parts, named: &Named) -> &'static str {
+    let is_object = !named.key.is_empty();
+    match (head.method.as_str(), is_object) {
+        ("GET", true) => "GET object",
+        ("GET", false) => "GET bucket",
+        ("HEAD", true) => "HEAD object",
+        ("HEAD", false) => "HEAD bucket",
+        ("PUT", true) if head.headers.contains_key("x-amz-copy-source") => "PUT copy",
+        ("PUT", true) if named.query.contains("uploadId") => "PUT part",
+        ("PUT", true) => "PUT object",
+        ("PUT", false) => "PUT bucket",
+        ("POST", true) => "POST object",
+        ("POST", false) => "POST bucket",
+        ("DELETE", true) => "DELETE object",
+        ("DELETE", false) => "DELETE bucket",
+        (_, _) => "other",
+    }
+}
+
 async fn answer(shelf: &Shelf, head: Parts, body: Incoming) -> Result<Answer, ErrorCode> {
+    if head.uri.path() == COUNTS_PATH {
+        let counts = serde_json::to_vec(&shelf.counts()).map_err(|_| ErrorCode::InternalError)?;
+        return Ok(document(StatusCode::OK, counts));
+    }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = RequestTarget::parse(target.as_bytes()).map_err(|error| error.code())?;
     let at = Addressing::split("", target.raw_path(), &[]).map_err(|error| error.code())?;
@@ -72,6 +98,7 @@ async fn answer(shelf: &Shelf, head: Parts, body: Incoming) -> Result<Answer, Er
         key: at.key.unwrap_or_default(),
         query: target.query().clone(),
     };
+    shelf.count(kind(&head, &named));
     match (named.bucket.is_empty(), named.key.is_empty()) {
         (true, _) => Ok(buckets(shelf)),
         (_, true) => bucket(shelf, &head, &named, body).await,

@@ -62,6 +62,7 @@ pub struct Shelf {
     buckets: Mutex<BTreeMap<String, Bucket>>,
     numbers: std::sync::atomic::AtomicU64,
     bucket_bytes_max: u64,
+    asked: Mutex<BTreeMap<&'static str, u64>>,
     /// Memory for bodies.
     pub blocks: Blocks,
 }
@@ -84,6 +85,7 @@ impl Shelf {
             buckets: Mutex::default(),
             numbers: std::sync::atomic::AtomicU64::new(1),
             bucket_bytes_max,
+            asked: Mutex::default(),
             blocks: Blocks::default(),
         }
     }
@@ -96,6 +98,19 @@ impl Shelf {
     /// A number that was not given before; entity tags and uploads are made of it.
     pub fn number(&self) -> u64 {
         self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Counts a request.
+    pub fn count(&self, kind: &'static str) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = asked.entry(kind).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Requests until now, by kind.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.clone()
     }
 
     /// Makes a bucket; one that is there stays as it is.
