@@ -31,7 +31,7 @@ pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
 pub use kmip::KmipConfig;
 pub use secret_file::{SECRET_FILE_BYTES_MAX, read_secret, read_secret_file};
-pub use secret_source::{SecretSource, is_credential};
+pub use secret_source::SecretSource;
 pub use sts::{IssuerConfig, IssuerKeys, RoleConfig, StsConfig, is_fetchable, is_loopback};
 
 /// Everything the file says, resolved.

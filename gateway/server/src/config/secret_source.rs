@@ -69,11 +69,6 @@ impl SecretSource {
     }
 }
 
-/// Whether `path` lies in the folder of the service's credentials.
-pub fn is_credential(path: &Path) -> bool {
-    credentials_directory().is_some_and(|directory| path.parent() == Some(directory.as_path()))
-}
-
 fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY)
         .map(PathBuf::from)
