@@ -10,6 +10,7 @@ mod cors;
 mod delete;
 mod listing;
 mod parts;
+mod plain_listing;
 mod read;
 mod rewrite;
 mod tagging;

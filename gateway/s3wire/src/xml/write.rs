@@ -103,6 +103,12 @@ enum Invalid {
 }
 
 fn escape(text: &str, out: &mut Vec<u8>, invalid: Invalid) {
+    // Most texts need nothing.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"');
+    if text.bytes().all(is_plain) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let mut utf8 = [0_u8; 4];
     for character in text.chars() {
         match (character, invalid) {
