@@ -29,6 +29,11 @@ use clap::{Parser, Subcommand};
 use crate::exit::Failure;
 use crate::output::Output;
 
+/// The segments of bodies are allocated on one thread and freed on another all the time, which this allocator does
+/// without trimming the heap in between. What a PKCS#11 module allocates is not its business.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Customer-held-key encryption gateway for object storage.
 #[derive(Debug, Parser)]
 #[command(name = "sceau", version, about, propagate_version = true)]

@@ -8,13 +8,12 @@ use sceau_keys::{KEY_BYTES, Krid, SecretKey};
 
 use crate::prf::prf_key;
 
-/// The second-level keys of one epoch key. Share it by `Arc`.
+/// The second-level keys of one epoch key that are in use; `K_ver` and `K_stash` are reserved by the format. Derived
+/// for every request, so each costs every request. Share it by `Arc`.
 pub struct EpochKeys {
     krid: Krid,
     header: SecretKey,
     multipart: SecretKey,
-    version: SecretKey,
-    stash: SecretKey,
 }
 
 impl EpochKeys {
@@ -33,8 +32,6 @@ impl EpochKeys {
             krid,
             header: prf_key(epoch_key, "hdr", &[]),
             multipart: prf_key(epoch_key, "mpu", &[]),
-            version: prf_key(epoch_key, "ver", &[]),
-            stash: prf_key(epoch_key, "stash", &[]),
         }
     }
 
@@ -52,12 +49,12 @@ impl EpochKeys {
     }
 
     /// Reserved for sealed version ids (freshness level R2).
-    pub fn version_key(&self) -> &SecretKey {
-        &self.version
+    pub fn version_key(epoch_key: &SecretKey) -> SecretKey {
+        prf_key(epoch_key.expose(), "ver", &[])
     }
 
     /// Reserved: stashed parts are sealed with their object's keys.
-    pub fn stash_key(&self) -> &SecretKey {
-        &self.stash
+    pub fn stash_key(epoch_key: &SecretKey) -> SecretKey {
+        prf_key(epoch_key.expose(), "stash", &[])
     }
 }

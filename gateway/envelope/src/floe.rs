@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::engine::{AeadKey, Engine, IV_BYTES, TAG_BYTES};
 use crate::error::{OpenError, SealError};
-use crate::prf::{PRF_BYTES, hmac_sha384};
+use crate::prf::{KeyedHmac, PRF_BYTES, hmac_sha384};
 use crate::secrets::FloeIv;
 
 /// Bytes before a segment's ciphertext: marker or length, and IV.
@@ -89,7 +89,8 @@ impl Floe {
     /// Derives the keys of the ciphertext that has this IV.
     pub fn new(engine: &Engine, parameters: Parameters, key: &SecretKey, iv: FloeIv, aad: &[u8]) -> Self {
         let encoded = parameters.encode();
-        let derive = |purpose: &[u8]| hmac_sha384(key.expose(), &[&encoded, &iv, purpose, aad, &[1]]);
+        let keyed = KeyedHmac::new(key.expose());
+        let derive = |purpose: &[u8]| keyed.hmac(&[&encoded, &iv, purpose, aad, &[1]]);
         let tag = derive(b"HEADER_TAG:");
         Self {
             parameters,

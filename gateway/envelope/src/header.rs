@@ -18,7 +18,7 @@ use crate::engine::{Engine, TAG_BYTES};
 use crate::epoch::EpochKeys;
 use crate::error::{HeaderError, SealError};
 use crate::metadata::{self, Metadata};
-use crate::prf::{prf_bytes, prf_key};
+use crate::prf::KeyedHmac;
 use crate::secrets::{FloeIv, ObjectSecrets};
 use crate::size;
 
@@ -210,7 +210,8 @@ impl SealedHeader {
             .bytes
             .split_first_chunk::<PREFIX>()
             .ok_or(HeaderError::Malformed)?;
-        let expected = commit(keys, prefix, context);
+        let keyed = KeyedHmac::new(keys.header());
+        let expected = commit(&keyed, prefix, context);
         let matches = commitment
             .first_chunk::<32>()
             .is_some_and(|found| found.ct_eq(&expected).into());
@@ -220,7 +221,7 @@ impl SealedHeader {
         let (aad, rest) = self.bytes.split_at_checked(AAD).ok_or(HeaderError::Malformed)?;
         let (iv, sealed) = rest.split_first_chunk().ok_or(HeaderError::Malformed)?;
         let mut payload = Zeroizing::new(sealed.to_vec());
-        let key = sealing_key(keys, prefix, context);
+        let key = sealing_key(&keyed, prefix, context);
         let key = engine.key(&key).map_err(|_| HeaderError::Corrupted)?;
         key.open(iv, aad, &mut payload)
             .map_err(|_| HeaderError::Corrupted)?;
@@ -276,10 +277,11 @@ impl ObjectHeader {
         }
         metadata::pad(&mut fields, padding, limit.metadata_bytes());
         let prefix = self.prefix(keys.krid(), !fields.is_empty(), &engine.draw()?);
+        let keyed = KeyedHmac::new(keys.header());
         let mut aad = prefix.to_vec();
-        aad.extend_from_slice(&commit(keys, &prefix, context));
+        aad.extend_from_slice(&commit(&keyed, &prefix, context));
         let mut payload = self.payload(&fields);
-        let key = engine.key(&sealing_key(keys, &prefix, context))?;
+        let key = engine.key(&sealing_key(&keyed, &prefix, context))?;
         let (iv, tag) = key.seal(&aad, &mut payload)?;
         let value = [&aad[..], &iv, &payload, &tag].concat();
         Ok(BASE64URL_NOPAD.encode(&value))
@@ -348,10 +350,10 @@ impl ObjectHeader {
     }
 }
 
-fn commit(keys: &EpochKeys, prefix: &[u8; PREFIX], context: &Context) -> [u8; 32] {
-    prf_bytes(keys.header(), "hdr-commit", &[prefix, context.as_bytes()])
+fn commit(keyed: &KeyedHmac, prefix: &[u8; PREFIX], context: &Context) -> [u8; 32] {
+    keyed.prf_bytes("hdr-commit", &[prefix, context.as_bytes()])
 }
 
-fn sealing_key(keys: &EpochKeys, prefix: &[u8; PREFIX], context: &Context) -> SecretKey {
-    prf_key(keys.header(), "hdr-key", &[prefix, context.as_bytes()])
+fn sealing_key(keyed: &KeyedHmac, prefix: &[u8; PREFIX], context: &Context) -> SecretKey {
+    keyed.prf_key("hdr-key", &[prefix, context.as_bytes()])
 }

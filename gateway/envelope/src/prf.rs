@@ -15,17 +15,54 @@ use crate::header::Suite;
 /// Length of one PRF output in bytes.
 pub(crate) const PRF_BYTES: usize = 48;
 
+/// A key with its first blocks hashed, for several results under one key: half the work of each further one. Kept no
+/// longer than the call that needs them.
+pub(crate) struct KeyedHmac(Option<Hmac<Sha384>>);
+
+impl KeyedHmac {
+    /// Takes a key of any length.
+    pub(crate) fn new(key: &[u8]) -> Self {
+        // HMAC takes keys of every length, so this cannot fail; a zero result could never verify.
+        Self(Hmac::<Sha384>::new_from_slice(key).ok())
+    }
+
+    /// `HMAC-SHA-384(key, pieces…)`.
+    pub(crate) fn hmac(&self, pieces: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+        let mut output = Zeroizing::new([0; PRF_BYTES]);
+        finish_into(self.0.clone(), pieces, &mut output);
+        output
+    }
+
+    /// The first `N` bytes of the PRF, for values that are not secret.
+    pub(crate) fn prf_bytes<const N: usize>(&self, label: &str, fields: &[&[u8]]) -> [u8; N] {
+        const { assert!(N <= PRF_BYTES) };
+        let mut output = Zeroizing::new([0; PRF_BYTES]);
+        with_pieces(label, fields, |pieces| {
+            finish_into(self.0.clone(), pieces, &mut output)
+        });
+        output.first_chunk().copied().unwrap_or([0; N])
+    }
+
+    /// The first 32 bytes of the PRF, as a key.
+    pub(crate) fn prf_key(&self, label: &str, fields: &[&[u8]]) -> SecretKey {
+        let mut output = Zeroizing::new([0; PRF_BYTES]);
+        with_pieces(label, fields, |pieces| {
+            finish_into(self.0.clone(), pieces, &mut output)
+        });
+        to_key(&output)
+    }
+}
+
 /// `HMAC-SHA-384(key, pieces…)`.
 pub(crate) fn hmac_sha384(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
     let mut output = Zeroizing::new([0; PRF_BYTES]);
-    hmac_sha384_into(key, pieces, &mut output);
+    finish_into(KeyedHmac::new(key).0, pieces, &mut output);
     output
 }
 
 /// Writes the result where it stays: a result that is returned leaves copies on the stack.
-fn hmac_sha384_into(key: &[u8], pieces: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
-    // HMAC takes keys of every length, so this cannot fail; a zero result could never verify.
-    let Ok(mut mac) = Hmac::<Sha384>::new_from_slice(key) else {
+fn finish_into(mac: Option<Hmac<Sha384>>, pieces: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
+    let Some(mut mac) = mac else {
         return;
     };
     for piece in pieces {
@@ -53,35 +90,48 @@ impl<'a> Lp<'a> {
     }
 }
 
-/// `PRF(key, label, fields…; 48)`: `HMAC-SHA-384(key, "sof1/" ‖ label ‖ 00 ‖ suite ‖ fields… ‖ 01)`.
-pub(crate) fn prf(key: &[u8], label: &str, fields: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
-    let mut output = Zeroizing::new([0; PRF_BYTES]);
-    prf_into(key, label, fields, &mut output);
-    output
+/// Most fields of one derivation.
+const FIELDS_MAX: usize = 8;
+
+/// Gives `use_pieces` what the PRF hashes: `"sof1/" ‖ label ‖ 00 ‖ suite ‖ fields… ‖ 01`.
+fn with_pieces(label: &str, fields: &[&[u8]], use_pieces: impl FnOnce(&[&[u8]])) {
+    let suite = [Suite::FloeAes256Gcm.code()];
+    let mut pieces: [&[u8]; FIELDS_MAX + 5] = [&[]; FIELDS_MAX + 5];
+    let all = [b"sof1/", label.as_bytes(), &[0], &suite]
+        .into_iter()
+        .chain(fields.iter().copied())
+        .chain([&[1_u8][..]]);
+    if fields.len() > FIELDS_MAX {
+        return use_pieces(&all.collect::<Vec<_>>());
+    }
+    // Unused ones at the end are empty and add nothing.
+    for (to, from) in pieces.iter_mut().zip(all) {
+        *to = from;
+    }
+    use_pieces(&pieces);
 }
 
-fn prf_into(key: &[u8], label: &str, fields: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
-    let suite = [Suite::FloeAes256Gcm.code()];
-    let mut pieces: Vec<&[u8]> = vec![b"sof1/", label.as_bytes(), &[0], &suite];
-    pieces.extend_from_slice(fields);
-    pieces.push(&[1]);
-    hmac_sha384_into(key, &pieces, output);
+/// `PRF(key, label, fields…; 48)`: `HMAC-SHA-384(key, "sof1/" ‖ label ‖ 00 ‖ suite ‖ fields… ‖ 01)`.
+#[cfg(test)]
+pub(crate) fn prf(key: &[u8], label: &str, fields: &[&[u8]]) -> Zeroizing<[u8; PRF_BYTES]> {
+    let mut output = Zeroizing::new([0; PRF_BYTES]);
+    with_pieces(label, fields, |pieces| {
+        finish_into(KeyedHmac::new(key).0, pieces, &mut output)
+    });
+    output
 }
 
 /// The first `N` bytes of the PRF, for values that are not secret.
 pub(crate) fn prf_bytes<const N: usize>(key: &[u8], label: &str, fields: &[&[u8]]) -> [u8; N] {
-    const { assert!(N <= PRF_BYTES) };
-    let mut out = [0; N];
-    for (to, from) in out.iter_mut().zip(prf(key, label, fields).iter()) {
-        *to = *from;
-    }
-    out
+    KeyedHmac::new(key).prf_bytes(label, fields)
 }
 
 /// The first 32 bytes of the PRF, as a key.
 pub(crate) fn prf_key(key: &[u8], label: &str, fields: &[&[u8]]) -> SecretKey {
-    let mut output = Zeroizing::new([0; PRF_BYTES]);
-    prf_into(key, label, fields, &mut output);
+    KeyedHmac::new(key).prf_key(label, fields)
+}
+
+fn to_key(output: &[u8; PRF_BYTES]) -> SecretKey {
     SecretKey::written_by(|held| {
         for (to, from) in held.iter_mut().zip(output.iter()) {
             *to = *from;

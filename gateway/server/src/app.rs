@@ -192,7 +192,8 @@ impl Gateway {
     pub async fn send(&self, request: StoreRequest) -> std::result::Result<StoreResponse, StoreError> {
         let started = Instant::now();
         let sent_bytes = request.body.len();
-        let answered = self.store.send(request).await;
+        // In a box, as operations are: many of them wait here at several places.
+        let answered = Box::pin(self.store.send(request)).await;
         let outcome = match &answered {
             Ok(response) if response.head.status.is_server_error() => "5xx",
             Ok(response) if response.head.status.is_client_error() => "4xx",
@@ -255,18 +256,23 @@ impl Gateway {
         record.key.clone_from(&request.name.key);
         if request.method == Method::OPTIONS {
             record.operation = "Preflight";
-            return cors::preflight(self, request.name.bucket.as_deref(), &request.headers).await;
+            return Box::pin(cors::preflight(
+                self,
+                request.name.bucket.as_deref(),
+                &request.headers,
+            ))
+            .await;
         }
         let started = Instant::now();
         let now = since_epoch().as_secs();
         if let Some(sts) = self.sts.as_ref().filter(|_| sts::answer::is_for_sts(&request)) {
             let form = body.take_whole()?;
-            return Ok(sts::answer::answer(self, sts, &request, form, record, now).await);
+            return Ok(Box::pin(sts::answer::answer(self, sts, &request, form, record, now)).await);
         }
         let authenticated = match post::boundary(&request)? {
             Some(boundary) => {
                 record.operation = Operation::PostObject.name();
-                post::prove(self, request, &boundary, body, now).await?
+                Box::pin(post::prove(self, request, &boundary, body, now)).await?
             }
             None => Authenticated::prove(self, request, now).await?,
         };
@@ -387,7 +393,7 @@ impl Service for Gateway {
             },
         };
         let told = match &page {
-            Some(page) => page.answer(&self).await,
+            Some(page) => Box::pin(page.answer(&self)).await,
             None => http::HeaderMap::new(),
         };
         match outcome {

@@ -68,7 +68,8 @@ fn role(operation: Operation) -> BodyRole {
     }
 }
 
-/// Carries out `plan`.
+/// Carries out `plan`. Each operation is in a box of its own: a request is moved about several times before it
+/// waits, and would be so with room for the largest of them.
 pub async fn execute(
     gateway: &Gateway,
     request: &Authorized,
@@ -82,40 +83,47 @@ pub async fn execute(
         empty.collect(gateway, 0).await?;
     }
     match plan {
-        RequestPlan::Attributes(plan) => attributes::get(gateway, &plan).await,
-        RequestPlan::AbortUpload(upload) => multipart::abort(gateway, &upload).await,
-        RequestPlan::BucketLocation => bucket::location(gateway, request).await,
+        RequestPlan::Attributes(plan) => Box::pin(attributes::get(gateway, &plan)).await,
+        RequestPlan::AbortUpload(upload) => Box::pin(multipart::abort(gateway, &upload)).await,
+        RequestPlan::BucketLocation => Box::pin(bucket::location(gateway, request)).await,
         RequestPlan::CompleteUpload {
             upload,
             store_headers,
         } => {
             let document = body.take(&request.authenticated, role)?;
-            multipart::complete(gateway, request, upload, store_headers, document).await
+            Box::pin(multipart::complete(
+                gateway,
+                request,
+                upload,
+                store_headers,
+                document,
+            ))
+            .await
         }
-        RequestPlan::Copy(plan) => copy::copy(gateway, request, *plan).await,
+        RequestPlan::Copy(plan) => Box::pin(copy::copy(gateway, request, *plan)).await,
         RequestPlan::CreateBucket { store_headers } => {
-            bucket::create(
+            Box::pin(bucket::create(
                 gateway,
                 request,
                 store_headers,
                 body.take(&request.authenticated, role)?,
-            )
+            ))
             .await
         }
-        RequestPlan::CreateUpload(plan) => multipart::create(gateway, request, *plan).await,
+        RequestPlan::CreateUpload(plan) => Box::pin(multipart::create(gateway, request, *plan)).await,
         RequestPlan::Delete {
             name,
             version,
             store_headers,
-        } => delete::one(gateway, name, version, store_headers).await,
-        RequestPlan::DeleteBucket => bucket::delete(gateway, request).await,
+        } => Box::pin(delete::one(gateway, name, version, store_headers)).await,
+        RequestPlan::DeleteBucket => Box::pin(bucket::delete(gateway, request)).await,
         RequestPlan::DeleteMany { store_headers } => {
-            delete::many(
+            Box::pin(delete::many(
                 gateway,
                 request,
                 store_headers,
                 body.take(&request.authenticated, role)?,
-            )
+            ))
             .await
         }
         RequestPlan::Document {
@@ -127,35 +135,48 @@ pub async fn execute(
                 BodyRole::Absent => None,
                 BodyRole::Described | BodyRole::Document => Some(body.take(&request.authenticated, role)?),
             };
-            pass::document(gateway, request, document, store_headers, sent).await
+            Box::pin(pass::document(gateway, request, document, store_headers, sent)).await
         }
-        RequestPlan::DeleteTags(plan) => tagging::delete(gateway, &plan).await,
-        RequestPlan::GetTags(plan) => tagging::get(gateway, &plan).await,
-        RequestPlan::HeadBucket => bucket::head(gateway, request).await,
-        RequestPlan::HeadObject(plan) => read::head(gateway, &plan).await,
-        RequestPlan::ListBuckets => list::buckets(gateway, request).await,
-        RequestPlan::ListObjects => list::objects(gateway, request).await,
+        RequestPlan::DeleteTags(plan) => Box::pin(tagging::delete(gateway, &plan)).await,
+        RequestPlan::GetTags(plan) => Box::pin(tagging::get(gateway, &plan)).await,
+        RequestPlan::HeadBucket => Box::pin(bucket::head(gateway, request)).await,
+        RequestPlan::HeadObject(plan) => Box::pin(read::head(gateway, &plan)).await,
+        RequestPlan::ListBuckets => Box::pin(list::buckets(gateway, request)).await,
+        RequestPlan::ListObjects => Box::pin(list::objects(gateway, request)).await,
         RequestPlan::ListParts {
             upload,
             after,
             parts_max,
-        } => parts::list(gateway, &upload, after, parts_max).await,
-        RequestPlan::ListUploads => list::uploads(gateway, request).await,
+        } => Box::pin(parts::list(gateway, &upload, after, parts_max)).await,
+        RequestPlan::ListUploads => Box::pin(list::uploads(gateway, request)).await,
         RequestPlan::Post(plan) => {
-            post::post(gateway, request, *plan, body.take(&request.authenticated, role)?).await
+            Box::pin(post::post(
+                gateway,
+                request,
+                *plan,
+                body.take(&request.authenticated, role)?,
+            ))
+            .await
         }
-        RequestPlan::Put(plan) => put::put(gateway, *plan, body.take(&request.authenticated, role)?).await,
+        RequestPlan::Put(plan) => {
+            Box::pin(put::put(gateway, *plan, body.take(&request.authenticated, role)?)).await
+        }
         RequestPlan::PutTags(plan) => {
-            tagging::put(gateway, &plan, body.take(&request.authenticated, role)?).await
+            Box::pin(tagging::put(
+                gateway,
+                &plan,
+                body.take(&request.authenticated, role)?,
+            ))
+            .await
         }
-        RequestPlan::Read(plan) => read::get(gateway, &plan).await,
+        RequestPlan::Read(plan) => Box::pin(read::get(gateway, &plan)).await,
         RequestPlan::UploadPart {
             upload,
             part,
             customer,
         } => {
             let body = body.take(&request.authenticated, role)?;
-            parts::upload(gateway, upload, part, customer.as_ref(), body).await
+            Box::pin(parts::upload(gateway, upload, part, customer.as_ref(), body)).await
         }
         RequestPlan::UploadPartCopy {
             upload,
@@ -171,7 +192,7 @@ pub async fn execute(
                 conditions: source_conditions,
                 customers,
             };
-            parts::copy(gateway, upload, part, copy).await
+            Box::pin(parts::copy(gateway, upload, part, copy)).await
         }
     }
 }

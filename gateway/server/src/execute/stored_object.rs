@@ -148,12 +148,12 @@ pub async fn open(
     spec: Option<RangeSpec>,
 ) -> Result<OpenedObject> {
     for _ in 1..limits::READ_ATTEMPTS_MAX {
-        if let Some(opened) = try_open(gateway, query, spec).await? {
+        if let Some(opened) = Box::pin(try_open(gateway, query, spec)).await? {
             return Ok(opened);
         }
     }
     // Replaced again and again between two requests to the store: the last try's answer stands.
-    try_open(gateway, query, spec).await?.ok_or_else(|| {
+    Box::pin(try_open(gateway, query, spec)).await?.ok_or_else(|| {
         GatewayError::new(
             Kind::StoreUnavailable,
             "the object changed during each attempt to read it",
