@@ -182,6 +182,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("quick-xml", "sceau-s3wire sceau-devstore"),
     ("clap", "sceau sceau-bench"),
     ("memmap2", "sceau-keys"),
+    ("mimalloc", "sceau"),
 ];
 
 /// Folders whose sources may say what is otherwise forbidden everywhere, and why.
@@ -199,13 +200,14 @@ const UNSAFE_IN: &[(&str, &str)] = &[
 /// Rooms of the server and what each may name. The first part are foundations, the second the walk of a request.
 const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
+    ("lanes", &["limits"]),
     ("patience", &[]),
     ("telemetry", &["config", "error"]),
     ("config", &["limits", "telemetry"]),
     ("error", &["limits"]),
     ("admin", &["limits", "telemetry"]),
     ("access", &["config", "limits", "telemetry"]),
-    ("upstream", &["limits"]),
+    ("upstream", &["lanes", "limits"]),
     ("keyring", &["admin", "crypt", "limits", "telemetry", "upstream"]),
     (
         "crypt",
@@ -219,7 +221,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("listen", &["config", "limits", "patience", "respond"]),
+    ("listen", &["config", "lanes", "limits", "patience", "respond"]),
     (
         "auth",
         &["app", "crypt", "error", "limits", "plan", "record", "sts"],

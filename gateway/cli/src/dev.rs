@@ -19,6 +19,7 @@ use sceau_server::admin::Readiness;
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::config::{LogConfig, LogFormat};
 use sceau_server::keyring::{self, KeyringOptions, KeyringParts, KeyringService};
+use sceau_server::lanes;
 use sceau_server::listen::{self, ListenOptions};
 use sceau_server::patience::Patience;
 use sceau_server::telemetry::{self, Metrics};
@@ -142,6 +143,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         header_read_wait: Duration::from_secs(20),
         patience: Patience::default(),
         drain_wait: DRAIN_WAIT,
+        lanes: lanes::count(),
     };
     listen::serve(listener, None, options, gateway, stop::on_signal()).await;
     refresh.abort();

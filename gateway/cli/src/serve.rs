@@ -13,6 +13,7 @@ use sceau_server::admin;
 use sceau_server::app::{AppParts, Gateway, Settings};
 use sceau_server::config::{LimitsConfig, TlsFiles, read_secret_file};
 use sceau_server::keyring::KeyringService;
+use sceau_server::lanes;
 use sceau_server::listen::{self, ListenOptions};
 use sceau_server::patience::Patience;
 use sceau_server::sts::Sts;
@@ -119,6 +120,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         header_read_wait: config.limits.header_read_timeout,
         patience: patience(&config.limits),
         drain_wait: config.limits.drain_timeout,
+        lanes: lanes::count(),
     };
     let cut = listen::serve(data, tls, options, gateway, stop).await;
     background.shutdown().await;

@@ -27,6 +27,7 @@ pub mod error;
 pub mod examine;
 pub mod execute;
 pub mod keyring;
+pub mod lanes;
 pub mod limits;
 pub mod listen;
 pub mod patience;

@@ -24,6 +24,9 @@ pub const TRANSFER_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(2 * CONNECTION_BUFFER_BYTES_MAX + 2 * 64 * 1024 + 128 * 1024 <= TRANSFER_BYTES_MAX);
 
+/// Most threads that serve connections.
+pub const LANES_MAX: usize = 64;
+
 /// Largest XML request body in bytes: 10 000 parts with a ticket and checksums each.
 pub const XML_REQUEST_BYTES_MAX: usize = 6 * 1024 * 1024;
 

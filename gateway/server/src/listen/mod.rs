@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 pub use framing::check_framing;
 pub use tls::acceptor;
 
+use crate::lanes::Lanes;
 use crate::limits;
 use crate::patience::{Patience, PatientStream};
 use crate::respond::ResponseBody;
@@ -53,6 +54,8 @@ pub struct ListenOptions {
     pub patience: Patience,
     /// How long requests under way may take after the stop signal.
     pub drain_wait: Duration,
+    /// Threads among which connections are spread; with zero they run where the listener does.
+    pub lanes: usize,
 }
 
 /// Serves `listener` until `stop` turns true, then drains. Returns how many connections were cut.
@@ -65,6 +68,10 @@ pub async fn serve<S: Service>(
 ) -> usize {
     let permits = Arc::new(Semaphore::new(options.connections_max));
     let mut connections = JoinSet::new();
+    let lanes = Lanes::start(options.lanes).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot start threads for connections: they share those of the process");
+        Lanes::default()
+    });
     loop {
         while connections.try_join_next().is_some() {}
         let permit = tokio::select! {
@@ -94,10 +101,23 @@ pub async fn serve<S: Service>(
             stop: stop.clone(),
         };
         let tls = tls.clone();
-        connections.spawn(async move {
-            connection.run(stream, tls).await;
-            drop(permit);
-        });
+        let Some(place) = lanes.place() else {
+            connections.spawn(async move {
+                connection.run(stream, tls).await;
+                drop(permit);
+            });
+            continue;
+        };
+        // The stream leaves this runtime and is taken up by the lane's.
+        let Ok(stream) = stream.into_std() else { continue };
+        let lane = place.handle.clone();
+        let served = async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                connection.run(stream, tls).await;
+            }
+            drop((place, permit));
+        };
+        connections.spawn_on(served, &lane);
     }
     drop(listener);
     drain(connections, options.drain_wait).await

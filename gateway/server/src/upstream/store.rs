@@ -31,6 +31,7 @@ use super::region::{Regions, is_region, may_name_region, named_region};
 use super::request::{StoreBody, StoreRequest};
 use super::response::{StoreResponse, StoreResponseBody};
 use super::signing::signed_headers;
+use crate::lanes;
 use crate::limits::CONNECTION_BUFFER_BYTES_MAX;
 
 /// How long a request waits for a free connection slot.
@@ -64,26 +65,35 @@ struct Inner {
 /// young when a body that cannot be sent twice meets it, and so that a copy, which reads and writes
 /// at once, cannot starve itself.
 struct Pool {
-    client: Client<StoreConnector, RequestBody>,
+    /// One for each lane, and the first for what runs outside of lanes: a connection is served where its request is.
+    clients: Vec<Client<StoreConnector, RequestBody>>,
     slots: Arc<Semaphore>,
 }
 
 impl Pool {
     fn new(config: &StoreConfig, tls: Option<Arc<ClientConfig>>, idle: Duration) -> Self {
         let connector = StoreConnector::new(tls, config.timeouts.connect);
-        let client = Client::builder(TokioExecutor::new())
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .pool_idle_timeout(idle)
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(config.max_connections)
             .http1_max_headers(RESPONSE_HEADERS_MAX)
             .http1_max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .set_host(false)
-            .build(connector);
+            .set_host(false);
         let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            client,
+            clients: (0..=lanes::count())
+                .map(|_| builder.build(connector.clone()))
+                .collect(),
             slots: Arc::new(Semaphore::new(slots)),
         }
+    }
+
+    /// The client of the present lane.
+    fn client(&self) -> Result<&Client<StoreConnector, RequestBody>, StoreError> {
+        let client = self.clients.get(lanes::current()).or(self.clients.first());
+        client.ok_or(StoreError::Busy)
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -234,10 +244,11 @@ impl Inner {
             &self.repeatable
         };
         let slot = pool.slot().await?;
+        let client = pool.client()?;
         // From here on the connection closes unless the body completes, whatever happens to us.
         let guard = UploadGuard(upload.clone());
         let answered = tokio::select! {
-            answered = pool.client.request(wire) => answered,
+            answered = client.request(wire) => answered,
             () = upload.stalled(self.timeouts.response_head) => return Err(StoreError::Timeout(Wait::Head)),
         };
         let response = answered.map_err(|error| fault(&error, upload))?;
