@@ -156,6 +156,11 @@ pub fn kept_checksum(metadata: &Metadata) -> Option<WholeChecksum> {
 }
 
 fn uncoded_checksum(metadata: &Metadata) -> Option<Value> {
+    // Most objects have none, and this is asked for each that is read.
+    let is_kept = |(own, _): &(String, Vec<u8>)| own.starts_with(KEPT_CHECKSUM);
+    if !metadata.user.iter().any(is_kept) {
+        return None;
+    }
     Algorithm::ALL.into_iter().find_map(|algorithm| {
         let name = kept_name(algorithm);
         let kept = metadata.user.iter().find(|(own, _)| *own == name)?;
