@@ -365,4 +365,39 @@ mod tests {
             assert!(back.is_err_and(|back| back == error));
         }
     }
+
+    /// Whoever takes the helper over writes any bytes: what is read of them is written the same, or refused.
+    #[test]
+    fn bytes_of_a_helper_that_was_taken_over_are_read_one_way() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut draw = || {
+            // xorshift: the same bytes at every run.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..20_000 {
+            let length = usize::try_from(draw() % 40).unwrap();
+            let mut bytes: Vec<u8> = (0..length).map(|_| draw().to_le_bytes()[0]).collect();
+            if let Some(status) = bytes.get_mut(8) {
+                *status %= 12;
+            }
+            if let Some((id, result)) = read_answer(&bytes) {
+                let again = answer(id, &result);
+                let back = read_answer(&again[4..]).unwrap();
+                assert_eq!((back.0, back.1.is_ok()), (id, result.is_ok()));
+                assert_eq!(back.1.err(), result.err());
+            }
+            if let Some((iv, blob)) = wrap_of(&bytes) {
+                assert_eq!(wrap_bytes(iv, blob), bytes);
+            }
+            if let Some(request) = read_request(&bytes) {
+                let again = super::request(request.id, request.op, request.time_left, &request.body);
+                assert_eq!(&again[4..], &bytes[..]);
+            }
+            let _ = serde_json::from_slice::<Report>(&bytes);
+            let _ = serde_json::from_slice::<Audit>(&bytes);
+        }
+    }
 }
