@@ -19,8 +19,6 @@ pytestmark = pytest.mark.gateway
 ANSWER_SECONDS = 5 + 2
 # How soon service must be back once the HSM is well: pauses between restarts may have grown.
 HEALED_SECONDS = 10
-# The module is killed after so long.
-HANG_SECONDS = 10
 CACHE_SECONDS = 1
 KEYS = f'cache_ttl = "{CACHE_SECONDS}s"'
 
@@ -133,16 +131,13 @@ def test_a_key_that_the_hsm_got_wrong_opens_nothing(faulty, reader):
     reader.heals()
 
 
-def test_a_module_that_hangs_is_killed(faulty, reader):
+def test_a_module_that_hangs_is_replaced_and_its_request_answered(faulty, reader):
     helper = reader.front.server.helper_pid()
     faulty.token.faults("C_Decrypt hang times=1")
-    assert reader.read() == "refused"
-    # The other workers go on, until the helper is killed for the one that hangs; the next one is quick.
-    end = time.monotonic() + HANG_SECONDS + 2
-    while reader.front.server.helper_pid() in (None, helper):
-        assert time.monotonic() < end, "the helper was not killed"
-        assert reader.read() == "right"
-        reader.forget_keys()
+    # Nothing else is answered meanwhile, so a second helper is started after three seconds, and gets the request.
+    assert reader.read() == "right"
+    assert reader.front.server.helper_pid() not in (None, helper), "the helper was not killed"
+    reader.forget_keys()
     reader.heals(2)
 
 
