@@ -41,7 +41,8 @@ class OwnModule(Token):
         changed = 0
         for path in (self.folder / "tokens").rglob("*.object"):
             old = path.read_bytes()
-            new = old.replace(head + bytes([not value]), head + bytes([value]))
+            # True is written as 255.
+            new = old.replace(head + (b"\0" if value else b"\xff"), head + (b"\xff" if value else b"\0"))
             changed += new != old and path.write_bytes(new) > 0
         assert changed, "SoftHSM's files have another form"
 

@@ -49,8 +49,19 @@ impl KeyedHmac {
         with_pieces(label, fields, |pieces| {
             finish_into(self.0.clone(), pieces, &mut output)
         });
+        overwrite_stack();
         to_key(&output)
     }
+}
+
+/// Stack that the computation of one HMAC uses at most, in bytes, with room to spare.
+const STACK_BYTES: usize = 8 * 1024;
+
+/// Fills the stack below its caller. The hash library leaves a copy of the result there, which an optimised build
+/// keeps until something else is called as deep.
+#[inline(never)]
+fn overwrite_stack() {
+    std::hint::black_box(&mut [0_u8; STACK_BYTES]);
 }
 
 /// `HMAC-SHA-384(key, pieces…)`.
@@ -60,7 +71,9 @@ pub(crate) fn hmac_sha384(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; PRF_BY
     output
 }
 
-/// Writes the result where it stays: a result that is returned leaves copies on the stack.
+/// Writes the result where it stays: a result that is returned leaves copies on the stack. Not inlined, so that its
+/// frame is below that of a caller which overwrites it.
+#[inline(never)]
 fn finish_into(mac: Option<Hmac<Sha384>>, pieces: &[&[u8]], output: &mut [u8; PRF_BYTES]) {
     let Some(mut mac) = mac else {
         return;
