@@ -113,6 +113,7 @@ def act(planted, bucket):
         assert got.status in (200, 206)
     for method in ("GET", "HEAD"):
         assert send(method, f"/{bucket}/k").status == 200
+    assert send("GET", f"/{bucket}", {"list-type": "2"}).status == 200
     tags = f"<Tag><Key>{planted.text('second tag key')}</Key><Value>{planted.text('second tag value')}</Value></Tag>"
     assert send("PUT", f"/{bucket}/k", {"tagging": ""}, body=f"<Tagging><TagSet>{tags}</TagSet></Tagging>".encode()).status == 200
     assert send("GET", f"/{bucket}/k", {"tagging": ""}).status == 200
