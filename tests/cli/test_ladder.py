@@ -68,20 +68,3 @@ def test_unknown_schemes_and_profiles_are_refused(work, store, token):
         config = site.config("unknown", free_port(), free_port())
         done = run(["keys", "list", "--config", config], site.env, check=False)
         assert done.returncode == 2 and named in done.stderr, done
-
-
-def test_a_module_that_changed_since_enrolment_is_said(work, store):
-    token = FaultyToken(work / "ladder-module")
-    site = Site(work / "ladder-module-site", store, token, "ladder-module")
-    boto(store.url, store.access_key, store.secret_key).create_bucket(Bucket=site.control_bucket)
-    site.enrol()
-    said = "changed since enrolment"
-    try:
-        gateway = site.start("same-module")
-        assert said not in gateway.server.log.read_text()
-        gateway.stop()
-        token.module = token.env["SCEAU_SHIM_MODULE"]
-        gateway = site.start("other-module")
-        assert said in gateway.server.log.read_text()
-    finally:
-        site.stop()

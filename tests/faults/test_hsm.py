@@ -103,7 +103,7 @@ def test_faults_of_a_moment_are_not_seen(faulty, reader):
         "* code=CKR_DEVICE_REMOVED",
         "* code=CKR_TOKEN_NOT_PRESENT",
         "* code=CKR_GENERAL_ERROR",
-        "C_Decrypt delay=5000",
+        "C_Decrypt delay=10000",
         "C_Decrypt short=8",
     ],
 )
@@ -176,6 +176,9 @@ def test_a_second_hsm_with_the_same_key_steps_in(faulty, work, store, content):
         f'pin_file = "{token.pin_file}"\npass_environment = ["SOFTHSM2_CONF"]'
     )
     try:
+        # The second endpoint's module is another file: an operator accepts it.
+        faulty.config("admin", data=free_port(), admin=free_port())
+        faulty.command("keys accept")
         gateway = faulty.start("two-endpoints", keys=KEYS)
     finally:
         faulty.pkcs11 = ""
