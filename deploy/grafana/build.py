@@ -52,6 +52,8 @@ OVERVIEW = [
     panel("Temporary credentials", "ok only.", [(rate("sceau_sts_requests_total", "action, outcome"), "{{action}} {{outcome}}")], "reqps"),
     panel("Newest access rules and keyring in use", "1 for each.",
           [(f"min by (source) (sceau_last_reload_success{{{JOB}}})", "{{source}}")], alert="SceauReloadFailed"),
+    panel("Audit records", "follows the requests; none where there is no trail.", [(rate("sceau_audit_records_total", "event"), "{{event}}")], "ops", alert="SceauAuditNotRecording"),
+    panel("Audit records that wait", "near 0.", [(f"sum by (instance) (sceau_audit_backlog_records{{{JOB}}})", "{{instance}}")], alert="SceauAuditNotRecording"),
 ]
 
 KEYS = [

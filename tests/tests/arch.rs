@@ -57,6 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "sceau-envelope",
             "sceau-s3wire",
             "sceau-policy",
+            "sceau-audit",
             "sceau-kms",
         ],
     ),
@@ -69,6 +70,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "sceau-envelope",
             "sceau-s3wire",
             "sceau-policy",
+            "sceau-audit",
             "sceau-server",
             "sceau-devstore",
             "sceau-kms",
@@ -206,9 +208,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["limits", "telemetry"]),
     ("error", &["limits"]),
     ("admin", &["limits", "telemetry"]),
-    ("access", &["config", "limits", "telemetry"]),
+    ("audit", &["config", "limits", "telemetry"]),
+    ("access", &["audit", "config", "limits", "telemetry"]),
     ("upstream", &["lanes", "limits"]),
-    ("keyring", &["admin", "crypt", "limits", "telemetry", "upstream"]),
+    (
+        "keyring",
+        &["admin", "audit", "crypt", "limits", "telemetry", "upstream"],
+    ),
     (
         "crypt",
         &[
@@ -260,7 +266,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("respond", &["crypt", "error", "limits", "record"]),
-    ("record", &["error", "respond", "telemetry"]),
+    ("record", &["audit", "error", "respond", "telemetry"]),
     ("examine", &["app", "error", "execute", "plan", "upstream"]),
     (
         "rewrap",
@@ -271,6 +277,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "access",
             "admin",
+            "audit",
             "auth",
             "authorize",
             "config",

@@ -16,6 +16,7 @@
 
 mod chain;
 mod event;
+pub mod export;
 mod key;
 mod line;
 mod stamp;

@@ -17,6 +17,7 @@ use sceau_policy::{Credentials, Policy, PolicyFile, Principal, RuleEntry, Verb};
 use sceau_server::access::{AccessFiles, AccessSnapshot};
 use sceau_server::admin::Readiness;
 use sceau_server::app::{AppParts, Gateway, Settings};
+use sceau_server::audit::Trail;
 use sceau_server::config::{LogConfig, LogFormat};
 use sceau_server::keyring::{self, KeyringOptions, KeyringParts, KeyringService};
 use sceau_server::lanes;
@@ -127,6 +128,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         keyring,
         access,
         sts: None,
+        trail: Trail::off(),
         metrics,
     })
     .map_err(Failure::internal)?;

@@ -223,7 +223,7 @@ async fn compare(
     let keks = &keyring.content().keks;
     let prints = fingerprints(keks);
     let mut differences = Vec::new();
-    let shared = provider.shared(&foundations.metrics);
+    let shared = provider.audited(foundations);
     for kek in keks {
         if try_canary(shared.as_ref(), kek).await.map_err(Failure::keys)? == Canary::Stranger {
             differences.push(format!(

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use sceau_kms::KeyError;
 use sceau_server::access::AccessError;
+use sceau_server::audit::AuditError;
 use sceau_server::config::ConfigError;
 use sceau_server::keyring::KeyringFault;
 use sceau_server::upstream::StoreError;
@@ -166,6 +167,13 @@ impl Failure {
         Self::new(part, fault.to_string())
             .with_id(fault.id())
             .with_hint(fault.hint())
+    }
+
+    /// The audit trail cannot be kept.
+    pub fn audit(error: &AuditError) -> Self {
+        Self::new(Part::Usage, error.to_string())
+            .with_id(error.id())
+            .with_hint(error.hint())
     }
 
     /// The store failed.

@@ -7,6 +7,7 @@
 //! Exit codes: 0 done, 1 something was found wrong, 2 command line or configuration, 3 keys, 4 store,
 //! 5 internal, 6 key provider out of reach.
 
+mod audit;
 mod buckets;
 mod check;
 mod decrypt;
@@ -47,6 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::AuditArgs),
     Buckets(buckets::BucketsArgs),
     Check(check::CheckArgs),
     Decrypt(decrypt::DecryptArgs),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Audit(args) => audit::run(args, cli.output).await,
         Command::Buckets(args) => buckets::run(args, cli.output).await,
         Command::Check(args) => check::run(args, cli.output).await,
         Command::Keys(args) => keys::run(args, cli.output).await,

@@ -23,6 +23,7 @@ use sceau_kms_pkcs11::{
 };
 use sceau_kms_transit::TransitProvider;
 use sceau_server::admin::Readiness;
+use sceau_server::audit::Trail;
 use sceau_server::config::{
     Config, CredentialsSource, EndpointStyle, FolderMarkers, KeysConfig, LogConfig, LogFormat, Pkcs11Config,
     ProviderConfig, SecretSource, StoreSection, TransitConfig, read_secret,
@@ -56,6 +57,8 @@ pub struct Foundations {
     pub config: Config,
     /// Metric handles.
     pub metrics: Arc<Metrics>,
+    /// The audit trail; kept by `sceau serve` only.
+    pub trail: Trail,
     /// Readiness of the components.
     pub readiness: Arc<Readiness>,
     /// The store.
@@ -76,6 +79,7 @@ impl Foundations {
         let control = ControlBucket::new(store.clone(), config.store.control_bucket.clone());
         Ok(Self {
             metrics: Arc::new(Metrics::new().map_err(Failure::internal)?),
+            trail: Trail::off(),
             readiness: Arc::new(Readiness::new(READINESS_GRACE)),
             config,
             store,
@@ -280,6 +284,12 @@ impl Provider {
             return Vec::new();
         };
         group.facts().into_iter().map(enrolment::token).collect()
+    }
+
+    /// As [`Provider::shared`], with records in the audit trail too.
+    pub fn audited(&self, foundations: &Foundations) -> Arc<Recorded> {
+        let metrics = Arc::clone(&foundations.metrics);
+        Recorded::audited(self.bare(), metrics, foundations.trail.clone())
     }
 
     fn bare(&self) -> Arc<dyn KeyProvider> {

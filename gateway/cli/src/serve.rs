@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use sceau_audit::AuditKey;
 use sceau_server::access::AccessFiles;
 use sceau_server::admin;
 use sceau_server::app::{AppParts, Gateway, Settings};
+use sceau_server::audit::Trail;
 use sceau_server::config::{LimitsConfig, TlsFiles, read_secret_file};
 use sceau_server::keyring::KeyringService;
 use sceau_server::lanes;
@@ -45,7 +47,11 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = load_config(&args.config.config)?;
     telemetry::init(&config.log).map_err(Failure::internal)?;
     hygiene::harden(config.limits.connections);
-    let foundations = Foundations::new(config)?;
+    // With a handler, a limit on the size of files fails the write and not the process.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    let mut foundations = Foundations::new(config)?;
+    foundations.trail = Trail::new(&foundations.config.audit, Arc::clone(&foundations.metrics));
+    let foundations = foundations;
     let config = &foundations.config;
     config.listen.tls.as_ref().map(check_key_file).transpose()?;
     let tls = config
@@ -81,12 +87,14 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         admin_stop,
     ));
     let provider = Provider::start(&config.keys).await?;
-    let keyring = foundations.keyring(provider.shared(&foundations.metrics)).await?;
+    let keyring = foundations.keyring(provider.audited(&foundations)).await?;
     let dropping = Arc::clone(&keyring);
     // Set once, here.
     let _ = key_drop.set(Box::new(move || dropping.drop_keys(DropCause::Admin)));
     background.spawn(drop_on_signal(drop_signal, Arc::clone(&keyring)));
     enrolment::verify(&foundations, &keyring, &provider).await?;
+    start_trail(&foundations, &keyring).await?;
+    access.audit(foundations.trail.clone());
     background.spawn(Arc::clone(&keyring).run());
     background.spawn(Arc::clone(&access).run());
     background.spawn(count_restarts(provider, Arc::clone(&foundations.metrics)));
@@ -103,6 +111,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         keyring,
         access,
         sts,
+        trail: foundations.trail.clone(),
         metrics: Arc::clone(&foundations.metrics),
     })
     .map_err(Failure::internal)?;
@@ -124,6 +133,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     let cut = listen::serve(data, tls, options, gateway, stop).await;
     background.shutdown().await;
+    foundations.trail.stop().await;
     match cut {
         0 => {
             tracing::info!("stopped");
@@ -162,6 +172,17 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| Failure::listen(address, &error))
+}
+
+async fn start_trail(foundations: &Foundations, keyring: &KeyringService) -> Result<(), Failure> {
+    let config = &foundations.config.audit;
+    if !foundations.trail.is_on() {
+        return Ok(());
+    }
+    let root = keyring.audit_root().await.map_err(Failure::keyring)?;
+    let about = format!("version={}", env!("CARGO_PKG_VERSION"));
+    let started = foundations.trail.start(config, AuditKey::new(root), about);
+    started.map_err(|error| Failure::audit(&error))
 }
 
 /// SIGUSR1 drops all unwrapped keys.

@@ -10,6 +10,7 @@ use clap::Args;
 use sceau_policy::{Credentials, CredentialsFile, Policy, PolicyFile};
 use sceau_server::access::{AccessFiles, AccessSnapshot, read_key_rules};
 use sceau_server::app::{AppParts, Gateway, Settings};
+use sceau_server::audit::Trail;
 use sceau_server::error::{GatewayError, Kind};
 use sceau_server::examine::{self, Inspection};
 use sceau_server::keyring::Caller;
@@ -85,6 +86,7 @@ pub async fn reader(config: &ConfigArg) -> Result<Arc<Gateway>, Failure> {
         keyring,
         access: AccessFiles::fixed(AccessSnapshot::new(credentials, policy).with_key_rules(key_rules)),
         sts: None,
+        trail: Trail::off(),
         metrics: Arc::clone(&foundations.metrics),
     })
     .map_err(Failure::internal)
@@ -112,6 +114,7 @@ pub fn is_outage(error: &GatewayError) -> bool {
         | Kind::KeysRefused
         | Kind::StoreProtocol
         | Kind::ClientGone
+        | Kind::Unrecorded
         | Kind::Internal => false,
     }
 }
@@ -124,7 +127,7 @@ pub fn failed(error: &GatewayError) -> Failure {
         }
         Kind::KeysUnavailable | Kind::KeysRefused => Part::Keys,
         Kind::StoreUnavailable | Kind::StoreRefusesUs | Kind::StoreProtocol => Part::Store,
-        Kind::ClientGone | Kind::Overloaded | Kind::Internal => Part::Internal,
+        Kind::ClientGone | Kind::Overloaded | Kind::Unrecorded | Kind::Internal => Part::Internal,
     };
     let failure = Failure::new(part, error.to_string());
     if error.kind == Kind::KeysRefused {

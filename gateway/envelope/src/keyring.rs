@@ -34,6 +34,9 @@ pub const METADATA_PADDING_MAX: u16 = 1_024;
 /// with `sof1/`, so no input is shared.
 const SESSION_ROOT_LABEL: &[u8] = b"sceau/session-root/1\0";
 
+/// Begins the derivation of [`audit_root`]: shared with nothing else that is computed with the MAC key.
+const AUDIT_ROOT_LABEL: &[u8] = b"sceau/audit-root/1\0";
+
 /// Begins the input of [`statement_mac`]: shared with nothing else that is computed with the MAC key.
 const STATEMENT_LABEL: &[u8] = b"sceau/statement/1\0";
 
@@ -50,10 +53,20 @@ pub fn statement_mac(mac_key: &SecretKey, statement: &[u8]) -> [u8; 48] {
     *hmac_sha384(mac_key.expose(), &[STATEMENT_LABEL, statement])
 }
 
+/// The key that checkpoints of audit trails are authenticated with and names in them masked: not part of the
+/// stored format. Every gateway of the keyring can derive it, and nobody else can who lacks the MAC key.
+pub fn audit_root(mac_key: &SecretKey) -> SecretKey {
+    derived_root(mac_key, AUDIT_ROOT_LABEL)
+}
+
 /// The key that temporary credentials are sealed under: not part of the stored format, but every
 /// gateway of the keyring can derive it, and it changes when the MAC key does.
 pub fn session_root(mac_key: &SecretKey) -> SecretKey {
-    let derived = hmac_sha384(mac_key.expose(), &[SESSION_ROOT_LABEL]);
+    derived_root(mac_key, SESSION_ROOT_LABEL)
+}
+
+fn derived_root(mac_key: &SecretKey, label: &[u8]) -> SecretKey {
+    let derived = hmac_sha384(mac_key.expose(), &[label]);
     let mut root = [0; KEY_BYTES];
     for (to, from) in root.iter_mut().zip(derived.iter()) {
         *to = *from;

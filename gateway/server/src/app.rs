@@ -21,6 +21,7 @@ use sceau_s3wire::sigv4::{SERVICE_STS, SigningKeyCache, VerifyRules};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::access::AccessFiles;
+use crate::audit::Trail;
 use crate::auth::{Authenticated, RawRequest, RequestBody, post};
 use crate::authorize::Authorized;
 use crate::crypt::layout_cache::LayoutCache;
@@ -86,6 +87,8 @@ pub struct AppParts {
     pub access: Arc<AccessFiles>,
     /// Issuers and roles; without, nobody exchanges identities.
     pub sts: Option<Sts>,
+    /// The audit trail.
+    pub trail: Trail,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -104,6 +107,8 @@ pub struct Gateway {
     pub access: Arc<AccessFiles>,
     /// Issuers and roles.
     pub sts: Option<Sts>,
+    /// The audit trail.
+    pub trail: Trail,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The AEAD engine.
@@ -152,6 +157,7 @@ impl Gateway {
             keyring: parts.keyring,
             access: parts.access,
             sts: parts.sts,
+            trail: parts.trail,
             metrics: parts.metrics,
             engine,
             writer: Writer {
@@ -279,6 +285,7 @@ impl Gateway {
         record.key.clone_from(&authenticated.request.name.key);
         let sender = &authenticated.sender;
         record.principal = Some(sender.principal.as_str().to_owned());
+        record.auth = authenticated.method();
         record.session = sender.session.as_ref().map(|session| session.name.clone());
         let operation = match &authenticated.form {
             Some(_) => Operation::PostObject,
@@ -288,8 +295,10 @@ impl Gateway {
         post::check_is_form(&authenticated, operation)?;
         let authorized =
             Authorized::ask(self.access.snapshot(), authenticated, operation).inspect_err(|_| {
+                record.decision = "denied";
                 self.metrics.policy_denial(operation.name());
             })?;
+        record.decision = "allowed";
         self.metrics.phase(Phase::Auth, started.elapsed());
         let planning = Instant::now();
         let raw = &authorized.authenticated.request;
@@ -363,6 +372,7 @@ impl Service for Gateway {
         let (parts, incoming) = request.into_parts();
         let mut record = Record::start(
             Arc::clone(&self.metrics),
+            self.trail.clone(),
             RequestId::draw(),
             remote,
             parts.method.to_string(),
@@ -382,13 +392,20 @@ impl Service for Gateway {
         // Held until there is an answer: an upload's whole body, but not the body of a read.
         let _permit = self.permits.acquire().await;
         let mut page = None;
+        let admitted = record.admit().await;
         let outcome = match listen::check_framing(&parts) {
             Err(why) => Err(GatewayError::client(ErrorCode::InvalidRequest, why)),
             Ok(()) => match RawRequest::parse(parts, remote, is_tls, &self.settings.domains) {
                 Err(error) => Err(error),
                 Ok(raw) => {
-                    page = PageRequest::of(&raw.method, &raw.headers, raw.name.bucket.as_deref());
-                    self.answer(raw, &mut body, &mut record).await
+                    if let Err(error) = admitted {
+                        record.bucket.clone_from(&raw.name.bucket);
+                        record.key.clone_from(&raw.name.key);
+                        Err(error)
+                    } else {
+                        page = PageRequest::of(&raw.method, &raw.headers, raw.name.bucket.as_deref());
+                        self.answer(raw, &mut body, &mut record).await
+                    }
                 }
             },
         };

@@ -100,6 +100,8 @@ pub enum Kind {
     ClientGone,
     /// Too much at once.
     Overloaded,
+    /// The audit trail cannot take a record, and nothing is served without one.
+    Unrecorded,
     /// A defect of the gateway.
     Internal,
 }
@@ -112,7 +114,9 @@ impl Kind {
             Self::Integrity(_) => ErrorCode::ObjectIntegrityFailure,
             Self::UploadState => ErrorCode::NoSuchUpload,
             Self::NotSealed => ErrorCode::ObjectNotSealed,
-            Self::KeysUnavailable | Self::StoreUnavailable => ErrorCode::ServiceUnavailable,
+            Self::KeysUnavailable | Self::StoreUnavailable | Self::Unrecorded => {
+                ErrorCode::ServiceUnavailable
+            }
             Self::KeysRefused => ErrorCode::AccessDenied,
             Self::StoreRefusesUs | Self::StoreProtocol | Self::Internal => ErrorCode::InternalError,
             Self::ClientGone => ErrorCode::RequestTimeout,
@@ -124,7 +128,7 @@ impl Kind {
     pub fn side(self) -> Side {
         match self {
             Self::Client(_) | Self::ClientGone => Side::Client,
-            Self::Overloaded | Self::Internal => Side::Gateway,
+            Self::Overloaded | Self::Unrecorded | Self::Internal => Side::Gateway,
             Self::KeysUnavailable | Self::KeysRefused => Side::Keys,
             Self::Answer(_)
             | Self::Integrity(_)
@@ -152,6 +156,7 @@ impl Kind {
             | Self::StoreProtocol
             | Self::ClientGone
             | Self::Overloaded
+            | Self::Unrecorded
             | Self::Internal => None,
         }
     }
@@ -160,7 +165,7 @@ impl Kind {
     pub fn is_temporary(self) -> bool {
         matches!(
             self,
-            Self::KeysUnavailable | Self::StoreUnavailable | Self::Overloaded
+            Self::KeysUnavailable | Self::StoreUnavailable | Self::Overloaded | Self::Unrecorded
         )
     }
 }

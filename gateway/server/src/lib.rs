@@ -19,6 +19,7 @@
 pub mod access;
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod authorize;
 pub mod config;

@@ -43,6 +43,25 @@ pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Largest XML answer of the store that is rewritten, in bytes: 1 000 keys of 1 024 escaped bytes each.
 pub const XML_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Records that wait for the audit trail's writer at most: a few seconds of a busy gateway, 16 MiB with the
+/// longest names.
+pub const AUDIT_QUEUE_RECORDS: usize = 8192;
+
+/// Requests that may have a place there in `require` mode; the rest is for key operations and events.
+pub const AUDIT_SLOTS: usize = 4096;
+
+/// Records that are written at once.
+pub const AUDIT_BATCH_RECORDS: usize = 512;
+
+/// How often the audit trail's writer looks up when there is nothing to write.
+pub const AUDIT_LOOK: Duration = Duration::from_millis(250);
+
+/// Between two attempts to write the audit trail.
+pub const AUDIT_RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// Attempts while the gateway stops, after which records are given up.
+pub const AUDIT_LAST_ATTEMPTS: u32 = 10;
+
 /// Largest error body read from the store, in bytes.
 pub const ERROR_ANSWER_BYTES_MAX: usize = 256 * 1024;
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
@@ -16,6 +16,7 @@ use sceau_policy::{
     Policy, PolicyError, PolicyFile, Settings, SettingsError,
 };
 
+use crate::audit::Trail;
 use crate::config::{AccessConfig, ConfigError, read_secret_file};
 use crate::telemetry::{Metrics, ReloadSource};
 
@@ -180,6 +181,7 @@ struct Files {
     policy: PathBuf,
     interval: Duration,
     metrics: Arc<Metrics>,
+    trail: OnceLock<Trail>,
     /// Digests of the contents last looked at, used or refused.
     seen: Mutex<[Option<Vec<u8>>; 2]>,
 }
@@ -196,6 +198,7 @@ impl AccessFiles {
             policy: config.policy.clone(),
             interval: config.reload,
             metrics,
+            trail: OnceLock::new(),
             seen: Mutex::new(seen),
         };
         Ok(Arc::new(Self {
@@ -232,6 +235,14 @@ impl AccessFiles {
         }
     }
 
+    /// Reloads are reported to `trail` from now on. The first call counts.
+    pub fn audit(&self, trail: Trail) {
+        if let Some(files) = &self.files {
+            // A second trail in one process would be a defect that no request can cause.
+            let _ = files.trail.set(trail);
+        }
+    }
+
     /// Loads the files again if their content changed; answers whether a new snapshot is in use.
     pub fn reload(&self) -> bool {
         let Some(files) = &self.files else { return false };
@@ -243,6 +254,10 @@ impl AccessFiles {
         *seen = contents;
         drop(seen);
         files.metrics.reload(ReloadSource::Access, snapshot.is_ok());
+        if let Some(trail) = files.trail.get() {
+            let why = snapshot.as_ref().err().map_or("", AccessError::id);
+            trail.reload("access", snapshot.is_ok(), why.to_owned());
+        }
         match snapshot {
             Ok(snapshot) => {
                 tracing::info!(

@@ -149,6 +149,16 @@ impl Authenticated {
         }
     }
 
+    /// The word for how the sender proved who they are, for records.
+    pub fn method(&self) -> &'static str {
+        match (&self.proof, &self.sender.session) {
+            (Proof::Nothing, _) => "none",
+            (Proof::Policy, _) => "form",
+            (Proof::Signature(_), None) => "signature",
+            (Proof::Signature(_), Some(_)) => "session",
+        }
+    }
+
     /// What must hold for the body, given its role in the operation.
     pub fn payload(&self, role: BodyRole) -> Result<PayloadPlan> {
         let headers = &self.request.headers;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::audit::FileAudit;
 use super::aws_kms::FileAwsKms;
 use super::kmip::FileKmip;
 use super::sts::FileSts;
@@ -27,6 +28,8 @@ pub(super) struct FileConfig {
     pub(super) keys: FileKeys,
     pub(super) access: FileAccess,
     pub(super) sts: Option<FileSts>,
+    #[serde(default)]
+    pub(super) audit: FileAudit,
     #[serde(default)]
     pub(super) log: FileLog,
     #[serde(default)]

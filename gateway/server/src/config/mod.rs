@@ -5,6 +5,7 @@
 //! paths are absolute or relative to the working directory as the file's folder requires, and it
 //! holds no secret: secrets are read from their files when they are needed. Entry: [`Config::load`].
 
+mod audit;
 mod aws_kms;
 mod env;
 mod error;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use sceau_keys::WrapScheme;
 use serde::Deserialize;
 
+pub use audit::{AuditConfig, AuditMode};
 pub use aws_kms::AwsKmsConfig;
 pub use env::is_colour_unwanted;
 pub use error::{ConfigError, Problem};
@@ -47,6 +49,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Who may exchange an identity token for temporary credentials; nobody without.
     pub sts: Option<StsConfig>,
+    /// The audit trail.
+    pub audit: AuditConfig,
     /// Log output.
     pub log: LogConfig,
     /// Bounds on what clients may use.

@@ -161,6 +161,7 @@ impl Resolver<'_> {
             reload: self.duration("access.reload", file.access.reload, Duration::from_secs(2)),
         };
         let sts = file.sts.and_then(|sts| self.sts(sts));
+        let audit = self.audit(file.audit);
         let log = LogConfig {
             format: file.log.format.unwrap_or(LogFormat::Text),
             level: file.log.level.unwrap_or_else(|| "info".to_owned()),
@@ -177,6 +178,7 @@ impl Resolver<'_> {
             keys: keys?,
             access,
             sts,
+            audit,
             log,
             limits,
         })

@@ -76,6 +76,7 @@ impl KeyringService {
             wipe(Wipe::All);
         }
         self.metrics.keys_dropped(cause);
+        self.recorded.trail().dropped(cause.name(), dropped);
         tracing::warn!(cause = cause.name(), keys = dropped, "unwrapped keys dropped");
         dropped
     }

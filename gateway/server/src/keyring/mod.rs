@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use sceau_envelope::keyring::{BucketState, session_root};
+use sceau_envelope::keyring::{BucketState, audit_root, session_root};
 use sceau_envelope::{EpochKeys, KeyRecord, Keyring};
 use sceau_keys::{BucketId, Krid, Purpose, SecretKey, TenantId};
 use sceau_kms::{KeyError, KeyProvider, Reason};
@@ -334,6 +334,16 @@ impl KeyringService {
         Ok(session_root(&mac_key.to_secret()))
     }
 
+    /// The key of this keyring's audit trails: the same in every gateway.
+    ///
+    /// # Errors
+    /// As [`KeyringService::session_root`].
+    pub async fn audit_root(&self) -> Result<SecretKey, KeyringFault> {
+        let loaded = self.loaded();
+        let mac_key = self.loader().mac_key_of(&loaded.keyring).await?;
+        Ok(audit_root(&mac_key.to_secret()))
+    }
+
     /// Looks at the control bucket's copy now.
     ///
     /// # Errors
@@ -377,6 +387,9 @@ impl KeyringService {
         let (newer, etag) = outcome?;
         if let Some(newer) = newer {
             self.metrics.reload(ReloadSource::Keyring, true);
+            let generation = newer.keyring.content().generation;
+            let trail = self.recorded.trail();
+            trail.reload("keyring", true, format!("generation={generation}"));
             self.install(newer);
         }
         Ok(etag)
@@ -384,6 +397,9 @@ impl KeyringService {
 
     fn report_refresh(&self, fault: &KeyringFault) {
         self.metrics.reload(ReloadSource::Keyring, false);
+        self.recorded
+            .trail()
+            .reload("keyring", false, fault.id().to_owned());
         let component = match fault {
             KeyringFault::Control { .. } => Component::Store,
             KeyringFault::Provider(_) => Component::Keys,

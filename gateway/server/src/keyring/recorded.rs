@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sceau_audit::{Class, Event};
 use sceau_keys::{SecretKey, Wrap, WrapContext};
 use sceau_kms::{
     BoxFuture, Health, HealthState, KeyError, KeyProvider, KeyStatus, Probe, ProviderInfo, Reason,
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::caller::Caller;
 use super::health::Standing;
+use crate::audit::{self, Trail};
 use crate::telemetry::Metrics;
 
 /// The last number given in this process, which may use several providers: the keys before and after a rotation.
@@ -25,15 +27,22 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 pub struct Recorded {
     provider: Arc<dyn KeyProvider>,
     metrics: Arc<Metrics>,
+    trail: Trail,
     standing: Standing,
 }
 
 impl Recorded {
     /// Stands in front of `provider`.
     pub fn over(provider: Arc<dyn KeyProvider>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::audited(provider, metrics, Trail::off())
+    }
+
+    /// As [`Recorded::over`], with records in the audit trail too.
+    pub fn audited(provider: Arc<dyn KeyProvider>, metrics: Arc<Metrics>, trail: Trail) -> Arc<Self> {
         Arc::new(Self {
             provider,
             metrics,
+            trail,
             standing: Standing::new(),
         })
     }
@@ -43,10 +52,16 @@ impl Recorded {
         &self.standing
     }
 
+    /// The audit trail that calls are reported to.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
     /// Numbers the call before it is made: a process that dies in it leaves a gap at the end only.
     fn begin(&self, op: &'static str, reason: Reason, context: Option<&WrapContext>) -> Call<'_> {
         Call {
             metrics: &self.metrics,
+            trail: &self.trail,
             number: LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1),
             op,
             reason,
@@ -62,6 +77,7 @@ impl Recorded {
 /// One call; its record is written when it is dropped, so also for one that was cancelled.
 struct Call<'a> {
     metrics: &'a Metrics,
+    trail: &'a Trail,
     number: u64,
     op: &'static str,
     reason: Reason,
@@ -76,6 +92,22 @@ impl Call<'_> {
     fn end<T>(mut self, result: Result<T, KeyError>) -> Result<T, KeyError> {
         self.outcome = result.as_ref().err().map_or("ok", KeyError::code);
         result
+    }
+
+    fn event(&self) -> Event {
+        Event {
+            request_id: self.caller.request_id.clone(),
+            principal: self.caller.principal.clone(),
+            operation: self.op,
+            reason: self.reason.name(),
+            bucket: self.caller.bucket.clone(),
+            key_record: self.krid.clone(),
+            epoch: (!self.krid.is_empty()).then_some(self.epoch),
+            outcome: self.outcome,
+            duration_us: Some(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            detail: self.caller.operation.to_owned(),
+            ..Event::new(Class::Key, audit::now_ns())
+        }
     }
 }
 
@@ -98,6 +130,9 @@ impl Drop for Call<'_> {
             duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "key operation"
         );
+        if self.trail.is_on() {
+            self.trail.report(self.event(), None);
+        }
     }
 }
 

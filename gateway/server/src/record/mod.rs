@@ -7,9 +7,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::error::GatewayError;
+use sceau_audit::{Class, Event};
+
+use crate::audit::{self, Slot, Trail};
+use crate::error::{GatewayError, Kind};
 use crate::telemetry::{self, Metrics, Phase};
 
 /// Identifies a request in the client's answer, the logs and the access record.
@@ -50,6 +53,8 @@ impl ByteCount {
 /// The facts of one request. Dropping it writes the record.
 pub struct Record {
     metrics: Arc<Metrics>,
+    trail: Trail,
+    slot: Option<Slot>,
     started: Instant,
     /// Names the request.
     pub id: RequestId,
@@ -63,6 +68,10 @@ pub struct Record {
     pub principal: Option<String>,
     /// Name of their session, with temporary credentials.
     pub session: Option<String>,
+    /// How they proved it.
+    pub auth: &'static str,
+    /// What the policy said, once it was asked.
+    pub decision: &'static str,
     /// Bucket, if the request names one.
     pub bucket: Option<String>,
     /// Object key, if the request names one.
@@ -83,10 +92,18 @@ pub struct Record {
 
 impl Record {
     /// Starts the record of a request.
-    pub fn start(metrics: Arc<Metrics>, id: RequestId, remote: SocketAddr, method: String) -> Self {
+    pub fn start(
+        metrics: Arc<Metrics>,
+        trail: Trail,
+        id: RequestId,
+        remote: SocketAddr,
+        method: String,
+    ) -> Self {
         metrics.request_started();
         Self {
             metrics,
+            trail,
+            slot: None,
             started: Instant::now(),
             id,
             remote,
@@ -94,6 +111,8 @@ impl Record {
             operation: "unknown",
             principal: None,
             session: None,
+            auth: "",
+            decision: "",
             bucket: None,
             key: None,
             status: 0,
@@ -104,6 +123,16 @@ impl Record {
             finished: false,
             answered: None,
         }
+    }
+
+    /// Makes sure that the audit trail will take this record, where nothing is served without.
+    ///
+    /// # Errors
+    /// [`Kind::Unrecorded`].
+    pub async fn admit(&mut self) -> Result<(), GatewayError> {
+        let slot = self.trail.admit().await;
+        self.slot = slot.map_err(|_| GatewayError::new(Kind::Unrecorded, "no place in the audit trail"))?;
+        Ok(())
     }
 
     /// Notes an error and, for the operator, why.
@@ -138,6 +167,34 @@ impl Record {
     /// Notes that the answer's body went out whole.
     pub fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// The audit trail's record; the names move into it, so it is made last.
+    fn event(&mut self, elapsed: Duration) -> Event {
+        Event {
+            request_id: self.id.as_str().to_owned(),
+            client: self.remote.to_string(),
+            principal: self.principal.take().unwrap_or_default(),
+            session: self.session.take().unwrap_or_default(),
+            auth: self.auth,
+            method: std::mem::take(&mut self.method),
+            operation: self.operation,
+            bucket: self.bucket.take().unwrap_or_default(),
+            key: self.key.take().unwrap_or_default(),
+            bytes_in: Some(self.bytes_in.total()),
+            bytes_out: Some(self.bytes_out.total()),
+            decision: self.decision,
+            outcome: match (self.finished, self.error) {
+                (false, _) => "cut",
+                (true, Some(_)) => "error",
+                (true, None) => "ok",
+            },
+            status: (self.status != 0).then_some(self.status),
+            error: self.error.unwrap_or_default(),
+            side: self.side.unwrap_or_default(),
+            duration_us: Some(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)),
+            ..Event::new(Class::Request, audit::now_ns())
+        }
     }
 }
 
@@ -174,5 +231,9 @@ impl Drop for Record {
             cut,
             "request"
         );
+        if self.trail.is_on() {
+            let event = self.event(elapsed);
+            self.trail.report(event, self.slot.take());
+        }
     }
 }

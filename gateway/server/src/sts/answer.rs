@@ -205,9 +205,11 @@ fn caller_error(error: &GatewayError) -> StsError {
         }
         Kind::Client(ErrorCode::ExpiredToken) => StsCode::ExpiredToken,
         Kind::Client(ErrorCode::AccessDenied) => StsCode::AccessDenied,
-        Kind::KeysUnavailable | Kind::KeysRefused | Kind::StoreUnavailable | Kind::Overloaded => {
-            StsCode::ServiceUnavailable
-        }
+        Kind::KeysUnavailable
+        | Kind::KeysRefused
+        | Kind::StoreUnavailable
+        | Kind::Overloaded
+        | Kind::Unrecorded => StsCode::ServiceUnavailable,
         Kind::Client(_)
         | Kind::Answer(_)
         | Kind::Integrity(_)

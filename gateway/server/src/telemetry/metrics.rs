@@ -80,6 +80,9 @@ pub struct Metrics {
     key_endpoint_up: prometheus::IntGaugeVec,
     key_hedges: IntGauge,
     access_log_records: IntCounter,
+    audit_records: IntCounterVec,
+    audit_write_failures: IntCounter,
+    audit_backlog: IntGauge,
     dev_mode: IntGauge,
 }
 
@@ -222,6 +225,19 @@ impl Metrics {
                 "sceau_access_log_records_total",
                 "Access-log records written, one for every request.",
             )?,
+            audit_records: make.counters(
+                "sceau_audit_records_total",
+                "Records of the audit trail made, by event.",
+                &["event"],
+            )?,
+            audit_write_failures: make.counter(
+                "sceau_audit_write_failures_total",
+                "Failed attempts to write the audit trail, and records that it lost. Must stay zero.",
+            )?,
+            audit_backlog: make.gauge(
+                "sceau_audit_backlog_records",
+                "Records that wait for the audit trail's writer.",
+            )?,
             dev_mode: make.gauge("sceau_dev_mode", "1 if keys are software keys for development.")?,
             registry: registry.clone(),
         };
@@ -274,6 +290,9 @@ impl Metrics {
                 self.key_uses.with_label_values(&[reason.name(), decision]);
             }
         }
+        for class in sceau_audit::Class::ALL {
+            self.audit_records.with_label_values(&[class.name()]);
+        }
         for outcome in ISSUER_OUTCOMES {
             self.issuer_looks.with_label_values(&[outcome]);
         }
@@ -317,6 +336,7 @@ impl Metrics {
             | Kind::StoreProtocol
             | Kind::ClientGone
             | Kind::Overloaded
+            | Kind::Unrecorded
             | Kind::Internal => {}
         }
         false
@@ -455,6 +475,21 @@ impl Metrics {
             gauge.set(i64::from(*is_up));
         }
         self.key_hedges.set(i64::try_from(hedged).unwrap_or(i64::MAX));
+    }
+
+    /// A record of the audit trail was made.
+    pub fn audit_record(&self, event: &'static str) {
+        self.audit_records.with_label_values(&[event]).inc();
+    }
+
+    /// The audit trail could not be written, or lost a record.
+    pub fn audit_write_failure(&self) {
+        self.audit_write_failures.inc();
+    }
+
+    /// This many records wait to be written.
+    pub fn audit_backlog(&self, count: i64) {
+        self.audit_backlog.set(count);
     }
 
     /// Whether keys are software keys for development.

@@ -48,6 +48,8 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let filter = check_filter(&config.level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Told on standard error too, by a macro that panics when that is what cannot be written.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let outcome = match config.format {
         LogFormat::Text => {
