@@ -57,8 +57,8 @@ pub enum Command {
     /// Loads one endpoint
     #[command(after_help = AFTER_HELP, after_long_help = [AFTER_HELP, "\n\n", RUN_EXAMPLES].concat())]
     Run {
-        /// Where the requests go: [NAME=]http[s]://host[:port][/bucket]
-        #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
+        /// Where the requests go
+        #[arg(long, value_name = "[NAME=]http[s]://host[:port][/bucket]", value_parser = parse_endpoint)]
         endpoint: (String, String),
         /// Load and reports.
         #[command(flatten)]
@@ -67,8 +67,8 @@ pub enum Command {
     /// Puts the same load on several endpoints in turn, round by round, and compares
     #[command(after_help = AFTER_HELP, after_long_help = [AFTER_HELP, "\n\n", AB_EXAMPLES].concat())]
     Ab {
-        /// An endpoint: NAME=http[s]://host[:port][/bucket]; at least twice
-        #[arg(long = "endpoint", value_name = "NAME=URL", value_parser = parse_named, required = true)]
+        /// An endpoint; at least twice
+        #[arg(long = "endpoint", value_name = "NAME=http[s]://host[:port][/bucket]", value_parser = parse_named, required = true)]
         endpoints: Vec<(String, String)>,
         /// How often each endpoint has its turn
         #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]

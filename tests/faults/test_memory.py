@@ -38,7 +38,8 @@ class ImportedKey(Token):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.kek = os.urandom(32)
+        # softhsm2-util ends a key that it reads from a file at its first zero byte, and says nothing.
+        self.kek = bytes(byte or 1 for byte in os.urandom(32))
         file = folder / "kek.raw"
         file.write_bytes(self.kek)
         words = ["--import", file, "--aes", "--token", LABEL, "--label", KEY_LABEL, "--id", "01", "--pin", PIN]

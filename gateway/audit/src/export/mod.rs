@@ -1,7 +1,7 @@
 //! Records in the forms of other systems.
 //!
 //! What lives here: [`cef`] and [`ocsf`], each one line for a record. What must not: reading of files. Invariant:
-//! everything is made from a [`Line`](crate::Line) that was read back, so that an export says what is stored.
+//! everything is made from a [`Line`] that was read back, so that an export says what is stored.
 
 mod cef;
 mod ocsf;
