@@ -423,6 +423,41 @@ def test_moving_headers_of_a_versioned_bucket_makes_versions_and_says_so(life, c
     assert len(versions) == 3
 
 
+def test_objects_beyond_the_limit_of_a_copy_move_in_parts(life, content):
+    """The limit of 5 GiB, made small: the store copies the parts, and nothing of them passes through the command."""
+    one = life.start("one")
+    bucket = one.new_bucket("large")
+    parts = [content(3 * MIN + 3, 2), content(2 * MIN, 3), content(99, 4)]
+    whole = content(4 * MIN + 11, 1)
+    one.s3.put_object(Bucket=bucket, Key="single", Body=whole, Metadata={"a": "b"}, ContentType="text/plain", CacheControl="no-store")
+    put_multipart(one, bucket, "multi", parts, Metadata={"m": "x"})
+    one.s3.put_object(Bucket=bucket, Key="tagged", Body=whole, Tagging="a=b")
+    one.s3.put_object(Bucket=bucket, Key="small", Body=b"small")
+    before = {key: stored_header(life, bucket, key) for key in ("single", "multi", "tagged", "small")}
+    sealed = {key: life.at_store.get_object(Bucket=bucket, Key=key)["Body"].read() for key in before}
+    life.site.command("keys new-epoch", "--bucket", bucket)
+    recorder, config = watched_config(life)
+    done = run(["rewrap", "--config", config, "--bucket", bucket, "--copy-limit", "5", "--output", "json"], life.site.env, check=False)
+    asked = requests_of(recorder)
+    recorder.stop()
+    assert not [path for method, path in asked if method == "GET" and path.startswith(f"/{bucket}/")]
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["counts"]["moved"], summary["counts"]["too_large"], summary["counts"]["failed"]) == (3, 1, 0), done.stderr
+    assert done.returncode == 1 and '"tagged"' in done.stdout
+    after = {key: stored_header(life, bucket, key) for key in before}
+    assert {key for key in before if before[key] != after[key]} == {"single", "multi", "small"}
+    two = life.start("two")
+    assert two.fetch(bucket, "single") == whole and two.fetch(bucket, "multi") == b"".join(parts)
+    for key in before:
+        assert life.at_store.get_object(Bucket=bucket, Key=key)["Body"].read() == sealed[key], key
+    head = two.s3.head_object(Bucket=bucket, Key="single")
+    assert (head["Metadata"], head["ContentType"], head["CacheControl"]) == ({"a": "b"}, "text/plain", "no-store")
+    assert two.s3.head_object(Bucket=bucket, Key="multi")["Metadata"] == {"m": "x"}
+    answer = two.s3.get_object(Bucket=bucket, Key="multi", Range="bytes=15728640-20971530")
+    assert answer["Body"].read() == b"".join(parts)[15728640:20971531]
+    assert not life.at_store.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
 def test_a_forged_or_foreign_header_is_not_moved(life, content):
     one = life.start("one")
     bucket = one.new_bucket("forged")

@@ -23,6 +23,9 @@ use crate::output::Output;
 use crate::parts::ConfigArg;
 use crate::stored;
 
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
+
 /// Largest state file in bytes.
 const STATE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -52,6 +55,9 @@ pub struct RewrapArgs {
     /// Objects worked on at once
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
+    /// Largest copy that the store makes in one request, in MiB; larger objects are copied in parts
+    #[arg(long, value_name = "MIB", default_value_t = 5120, value_parser = clap::value_parser!(u64).range(5..=5120))]
+    copy_limit: u64,
 }
 
 /// How many objects met which end.
@@ -81,7 +87,10 @@ impl Counts {
             Ok(Moved::Gone) => (&mut self.gone, None),
             Ok(Moved::NotSealed) => (&mut self.not_sealed, None),
             Ok(Moved::Locked) => (&mut self.locked, Some("held by Object Lock".to_owned())),
-            Ok(Moved::TooLarge) => (&mut self.too_large, Some("larger than 5 GiB".to_owned())),
+            Ok(Moved::TooLarge) => (
+                &mut self.too_large,
+                Some("larger than one copy, with tags, or at a store without conditional writes".to_owned()),
+            ),
             Ok(Moved::Archived) => (&mut self.archived, Some("archived; restore it first".to_owned())),
             Err(error) => (&mut self.failed, Some(error.to_string())),
         };
@@ -126,7 +135,8 @@ struct Progress {
 pub async fn run(args: RewrapArgs, output: Output) -> Result<(), Failure> {
     let start = Instant::now();
     let gateway = stored::reader(&args.config).await?;
-    let mover = Mover::new(gateway, &args.bucket, args.from)
+    let copy_max = args.copy_limit.saturating_mul(MIB);
+    let mover = Mover::new(gateway, &args.bucket, args.from, copy_max)
         .await
         .map_err(|error| stored::failed(&error))?;
     let mover = Arc::new(mover);

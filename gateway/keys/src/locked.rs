@@ -138,10 +138,16 @@ impl Drop for LockedKey {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// The tests of the process's one arena take turns.
+    static TURN: Mutex<()> = Mutex::new(());
 
     #[test]
     fn keys_come_back_and_a_slot_is_wiped_before_it_is_used_again() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let one = LockedKey::new(SecretKey::new([5; 32]));
         let two = LockedKey::new(SecretKey::new([6; 32]));
         one.with(|bytes| assert_eq!(bytes, [5; 32]));
@@ -157,6 +163,7 @@ mod tests {
 
     #[test]
     fn a_full_arena_holds_keys_outside_and_says_so() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = (0..SLOTS + 1)
             .map(|_| LockedKey::new(SecretKey::new([7; 32])))
             .collect();

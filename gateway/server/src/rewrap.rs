@@ -23,13 +23,23 @@ use crate::error::{GatewayError, Kind, Result};
 use crate::examine::decoded;
 use crate::execute::put::{insert_sealed, seal_header};
 use crate::execute::sealing::SealedBucket;
-use crate::execute::store_upload::{done, odd_answer, send, success};
+use crate::execute::store_upload::{CopyRange, StoreUpload, done, odd_answer, send, success};
 use crate::execute::stored_object::{self, HEADER_METADATA};
 use crate::plan::fault;
 use crate::upstream::StoreRequest;
 
-/// Largest object that the store copies in one request, in bytes (S3: 5 GiB).
-const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+/// Largest object that S3 copies in one request, in bytes.
+pub const COPY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
+
+/// Smallest limit of a copy in bytes: S3 takes no smaller part but the last.
+pub const COPY_BYTES_MIN: u64 = 5 * 1024 * 1024;
+
+/// Largest part of an object that is copied in parts, in bytes: one that a store copies well within the time of an
+/// answer.
+const PART_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Most parts of an upload (S3).
+const PARTS_MAX: u64 = 10_000;
 
 /// Keys asked for at once: a run that was cut looks at no more than these again.
 const PAGE_KEYS: u16 = 250;
@@ -69,7 +79,8 @@ pub enum Moved {
     NotSealed,
     /// Object Lock holds it: a copy would be a new version without the lock.
     Locked,
-    /// Too large for one copy.
+    /// Too large for one copy, and not to be copied in parts: it has tags, which could change meanwhile unnoticed,
+    /// or the store has no conditional completion.
     TooLarge,
     /// In a storage class that must be restored before it is copied.
     Archived,
@@ -81,11 +92,18 @@ pub struct Mover {
     bucket: SealedBucket,
     target: String,
     from: Option<Epoch>,
+    copy_max: u64,
 }
 
 impl Mover {
-    /// Prepares a move to the epoch that seals each name now, from any other epoch or from the one named.
-    pub async fn new(gateway: Arc<Gateway>, bucket: &str, from: Option<Epoch>) -> Result<Self> {
+    /// Prepares a move to the epoch that seals each name now, from any other epoch or from the one named. Objects
+    /// of more than `copy_max` bytes, from [`COPY_BYTES_MIN`] to [`COPY_BYTES_MAX`], are copied in parts.
+    pub async fn new(
+        gateway: Arc<Gateway>,
+        bucket: &str,
+        from: Option<Epoch>,
+        copy_max: u64,
+    ) -> Result<Self> {
         let bucket = SealedBucket::find(&gateway, bucket).await?;
         let keyring = gateway.keyring.keyring();
         let content = keyring.content();
@@ -101,6 +119,7 @@ impl Mover {
             gateway,
             bucket,
             from,
+            copy_max: copy_max.clamp(COPY_BYTES_MIN, COPY_BYTES_MAX),
         })
     }
 
@@ -171,8 +190,12 @@ impl Mover {
             Err(why_not) => return Ok(why_not),
         };
         let length = content_length(&stored)?;
-        if let Some(hindrance) = hindrance(&stored, length) {
+        if let Some(hindrance) = hindrance(&stored) {
             return Ok(hindrance);
+        }
+        let is_large = length > self.copy_max;
+        if is_large && !self.is_copied_in_parts(&stored, length) {
+            return Ok(Moved::TooLarge);
         }
         if is_trial {
             return Ok(Moved::Yes(epoch));
@@ -191,7 +214,11 @@ impl Mover {
             object.check_stored_len(length).map_err(fault::header_error)?;
         }
         let value = seal_header(&self.gateway, &self.bucket, key, &object, &target)?;
-        self.copy_onto_itself(key, &stored, &value).await?;
+        match is_large {
+            true => self.copy_in_parts(key, &stored, &value, length).await?,
+            false => self.copy_onto_itself(key, &stored, &value).await?,
+        }
+        self.check_renewed(key, &stored).await?;
         Ok(Moved::Yes(epoch))
     }
 
@@ -227,21 +254,10 @@ impl Mover {
         let mut request = StoreRequest::new(Method::PUT).bucket(self.bucket.name()).key(key);
         let source = copy_source::encode(self.bucket.name(), key, None);
         let source = HeaderValue::from_str(&source).map_err(|_| odd("the key"))?;
-        let etag = stored
-            .get(header::ETAG)
-            .ok_or_else(|| odd("the store sent no ETag"))?;
+        request.headers = renewed(stored, value)?;
         let headers = &mut request.headers;
-        for (name, value) in stored {
-            if REPEATED.contains(name) || name.as_str().starts_with(METADATA_PREFIX) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        insert_sealed(headers, value)?;
-        if let Some(kind) = stored.get(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, kind.clone());
-        }
         headers.insert("x-amz-copy-source", source);
-        headers.insert("x-amz-copy-source-if-match", etag.clone());
+        headers.insert("x-amz-copy-source-if-match", entity_tag(stored)?.clone());
         headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
         if self.gateway.store.capabilities().object_tags {
             // Sealed tags belong to name and data key, which stay.
@@ -249,24 +265,92 @@ impl Mover {
         }
         let (_, body) = success(send(&self.gateway, request).await?).await?;
         done(CopyOutcome::parse(&body))?;
-        // Some stores answer 200 and keep the old metadata.
+        Ok(())
+    }
+
+    /// Whether an object that is too large for one copy can be copied in parts and lose nothing.
+    fn is_copied_in_parts(&self, stored: &HeaderMap, length: u64) -> bool {
+        let has_tags = stored
+            .get("x-amz-tagging-count")
+            .is_some_and(|count| count.as_bytes() != b"0");
+        self.gateway.store.capabilities().conditional_writes
+            && !has_tags
+            && length.div_ceil(self.part_bytes()) <= PARTS_MAX
+    }
+
+    fn part_bytes(&self) -> u64 {
+        self.copy_max.min(PART_BYTES_MAX)
+    }
+
+    /// As [`Self::copy_onto_itself`], by an upload whose parts the store copies. It is completed only if the object
+    /// still is the one that was read.
+    async fn copy_in_parts(&self, key: &str, stored: &HeaderMap, value: &str, length: u64) -> Result<()> {
+        let headers = renewed(stored, value)?;
+        let upload = StoreUpload::create(&self.gateway, self.bucket.name(), key, headers).await?;
+        let outcome = self.fill(&upload, key, entity_tag(stored)?, length).await;
+        if outcome.is_err() {
+            upload.abort().await;
+        }
+        outcome
+    }
+
+    async fn fill(&self, upload: &StoreUpload<'_>, key: &str, etag: &HeaderValue, length: u64) -> Result<()> {
+        let mut parts = Vec::new();
+        let mut first = 0;
+        for number in 1.. {
+            if first >= length {
+                break;
+            }
+            let end = u64::saturating_add(first, self.part_bytes()).min(length);
+            let range = CopyRange {
+                source: copy_source::encode(self.bucket.name(), key, None),
+                etag,
+                first,
+                last: end.saturating_sub(1),
+            };
+            parts.push((number, upload.copy_part(number, &range).await?));
+            first = end;
+        }
+        let conditions = HeaderMap::from_iter([(header::IF_MATCH, etag.clone())]);
+        upload.complete(&parts, conditions).await.map(|_| ())
+    }
+
+    /// Some stores answer 200 and keep the old metadata.
+    async fn check_renewed(&self, key: &str, stored: &HeaderMap) -> Result<()> {
         let after = self.look(key).await?;
-        let is_kept = after.get(HEADER_METADATA) == stored.get(HEADER_METADATA);
-        match is_kept {
+        match after.get(HEADER_METADATA) == stored.get(HEADER_METADATA) {
             true => Err(odd("the store copied the object and kept its old metadata")),
             false => Ok(()),
         }
     }
 }
 
+/// What the object has beside its content, with another sealed header.
+fn renewed(stored: &HeaderMap, value: &str) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in stored {
+        if REPEATED.contains(name) || name.as_str().starts_with(METADATA_PREFIX) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    insert_sealed(&mut headers, value)?;
+    if let Some(kind) = stored.get(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, kind.clone());
+    }
+    Ok(headers)
+}
+
+fn entity_tag(stored: &HeaderMap) -> Result<&HeaderValue> {
+    stored
+        .get(header::ETAG)
+        .ok_or_else(|| odd("the store sent no ETag"))
+}
+
 /// What keeps an object from being copied onto itself.
-fn hindrance(stored: &HeaderMap, length: u64) -> Option<Moved> {
+fn hindrance(stored: &HeaderMap) -> Option<Moved> {
     let is = |name: &str, value: &str| stored.get(name).is_some_and(|found| found == value);
     if stored.contains_key("x-amz-object-lock-mode") || is("x-amz-object-lock-legal-hold", "ON") {
         return Some(Moved::Locked);
-    }
-    if length > COPY_BYTES_MAX {
-        return Some(Moved::TooLarge);
     }
     let class = stored.get("x-amz-storage-class").map(HeaderValue::as_bytes);
     let is_archived = matches!(class, Some(b"GLACIER" | b"DEEP_ARCHIVE"));
@@ -304,25 +388,18 @@ mod tests {
 
     #[test]
     fn what_a_copy_would_break_is_left_alone() {
-        for (pairs, length, expected) in [
-            (vec![], 1, None),
-            (vec![], COPY_BYTES_MAX, None),
-            (vec![], COPY_BYTES_MAX + 1, Some(Moved::TooLarge)),
+        for (pairs, expected) in [
+            (vec![], None),
             (
                 vec![("x-amz-object-lock-mode", "GOVERNANCE")],
-                1,
                 Some(Moved::Locked),
             ),
-            (
-                vec![("x-amz-object-lock-legal-hold", "ON")],
-                1,
-                Some(Moved::Locked),
-            ),
-            (vec![("x-amz-object-lock-legal-hold", "OFF")], 1, None),
-            (vec![("x-amz-storage-class", "GLACIER")], 1, Some(Moved::Archived)),
-            (vec![("x-amz-storage-class", "STANDARD_IA")], 1, None),
+            (vec![("x-amz-object-lock-legal-hold", "ON")], Some(Moved::Locked)),
+            (vec![("x-amz-object-lock-legal-hold", "OFF")], None),
+            (vec![("x-amz-storage-class", "GLACIER")], Some(Moved::Archived)),
+            (vec![("x-amz-storage-class", "STANDARD_IA")], None),
         ] {
-            assert_eq!(hindrance(&stored(&pairs), length), expected, "{pairs:?}");
+            assert_eq!(hindrance(&stored(&pairs)), expected, "{pairs:?}");
         }
     }
 }

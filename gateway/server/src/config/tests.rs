@@ -335,6 +335,8 @@ fn the_sample_is_right_and_its_defaults_are_the_defaults() {
         "profile",
         "module",
         "pin_file",
+        // [audit] needs it once it is on.
+        "directory",
         "[",
     ];
     let switched: Vec<_> = sample
