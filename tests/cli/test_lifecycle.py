@@ -569,7 +569,9 @@ def test_a_move_of_all_kinds_measured(life, content, capsys):
     for bucket in (plain, versioned, locked):
         life.site.command("keys new-epoch", "--bucket", bucket)
         recorder, config = watched_config(life)
-        done = run(["rewrap", "--config", config, "--bucket", bucket, "--output", "json"], life.site.env, timeout=3600, check=False)
+        # With the smallest limit of a copy the multipart objects stand for those above 5 GiB.
+        words = ["rewrap", "--config", config, "--bucket", bucket, "--copy-limit", "5", "--output", "json"]
+        done = run(words, life.site.env, timeout=3600, check=False)
         summary = json.loads(done.stdout.splitlines()[-1])
         asked = requests_of(recorder)
         recorder.stop()
