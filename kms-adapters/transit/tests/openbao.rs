@@ -233,7 +233,8 @@ async fn a_transit_key_conforms_and_its_states_are_told() {
     let late = open.wrap(&key, &context(), Reason::Health, TIME).await;
     assert_eq!(late.err(), Some(KeyError::KeyNotFound));
     assert!(!bao.cli(&["read", "transit/keys/open"]));
-    // Nor does another key of that name take its place.
+    // Nor does another key of that name take its place. The service tells creation to the second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(bao.cli(&["write", "-f", "transit/keys/open"]));
     let other = open.wrap(&key, &context(), Reason::Health, TIME).await;
     assert_eq!(other.err(), Some(KeyError::KeyNotUsable));
