@@ -70,6 +70,10 @@ KEYS = [
           [(f"sum by (cause) (increase(sceau_key_drops_total{{{JOB}}}[$__rate_interval]))", "{{cause}}")], alert="SceauKeysDropped"),
     panel("Generation of the keyring", "one line: all gateways agree.",
           [(f"sceau_keyring_generation{{{JOB}}}", "{{instance}}")], alert="SceauKeyringDiffers"),
+    panel("HSM endpoints that answer", "1 for each endpoint of the configuration.",
+          [(f"min by (instance, endpoint) (sceau_key_endpoint_up{{{JOB}}})", "{{instance}} {{endpoint}}")], alert="SceauKeyProviderDown"),
+    panel("Calls that a second HSM was asked for", "near 0: the first one answers in time.",
+          [(f"sum by (instance) (sceau_key_hedges{{{JOB}}})", "{{instance}}")], alert="SceauKeyProviderSlow"),
     panel("Restarts of the helper", "flat.", [(f"sceau_helper_restarts{{{JOB}}}", "{{instance}}")], alert="SceauHelperRestarts"),
     panel("Looks at issuers' keys", "ok only.", [(rate("sceau_sts_issuer_fetches_total", "outcome"), "{{outcome}}")], "ops", alert="SceauIssuerUnreachable"),
 ]
@@ -84,6 +88,8 @@ STORE = [
           [(rate("sceau_bytes_total", "direction", ',direction=~"store_.*"'), "{{direction}}")], "Bps"),
     panel("Store requests for one client request", "near 1; uploads of parts and listings of large folders need more.",
           [(f"sum(rate(sceau_upstream_requests_total{{{JOB}}}[$__rate_interval])) / sum(rate(sceau_requests_total{{{JOB}}}[$__rate_interval]))", "")]),
+    panel("Alarm of many integrity failures", "0: below the rate that raises it.",
+          [(f"max by (instance) (sceau_integrity_alarm{{{JOB}}})", "{{instance}}")], alert="SceauIntegrityFailure"),
     panel("Objects that did not verify", "0.", [(f"sum by (kind) (increase(sceau_integrity_failures_total{{{JOB}}}[$__rate_interval]))", "{{kind}}")],
           alert="SceauIntegrityFailure"),
 ]
