@@ -38,8 +38,8 @@ class ImportedKey(Token):
 
     def __init__(self, folder):
         super().__init__(folder)
-        # softhsm2-util ends a key that it reads from a file at its first zero byte, and says nothing.
-        self.kek = bytes(byte or 1 for byte in os.urandom(32))
+        # softhsm2-util ends a key that it reads from a file at its first zero byte or line end, and says nothing.
+        self.kek = os.urandom(16).hex().encode()
         file = folder / "kek.raw"
         file.write_bytes(self.kek)
         words = ["--import", file, "--aes", "--token", LABEL, "--label", KEY_LABEL, "--id", "01", "--pin", PIN]
